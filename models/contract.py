@@ -1,0 +1,85 @@
+"""What a streaming model is: ports, a spec, and five methods over a stacked state."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal, Protocol
+
+from riverrun.media import Chunk
+from riverrun.models.state import State
+
+Outputs = list[tuple[Chunk | None, ...]]
+"""One tuple a session, one entry a port of `spec.gives`; None: nothing yet on that port."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """One kind of media going into or out of a model.
+
+    Units: `rate` in ticks a second (samples or frames); `hop` in ticks, the size of one step's chunk.
+    `channels` is what audio chunks hold, `[t, channels]`; pictures ignore it.
+    """
+
+    kind: Literal["audio", "video"]
+    rate: int | Fraction
+    hop: int
+    channels: int = 1
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a model eats and gives.
+
+    A filter takes a port: it is fed one chunk of exactly `takes.hop` ticks a step. A generator takes None.
+    Units: `latency` in ticks of the first port given: output for tick n is known `latency` ticks after the hop
+    that holds n, so the algorithmic latency is hop + latency. `max_batch` is how many sessions share one step.
+    """
+
+    takes: Port | None
+    gives: tuple[Port, ...]
+    latency: int = 0
+    max_batch: int = 16
+
+
+class StreamModel(Protocol):
+    """A model that works on many live sessions, one bounded piece at a time.
+
+    A filter (`spec.takes` is a Port) answers each whole input hop; what it gives starts `spec.latency` ticks
+    before the hop it was fed, so the first output's `pts` is negative by that much. Whoever feeds it (the
+    Session) re-blocks to whole hops, pads the last one, feeds `latency` more ticks of zeros, and trims.
+    A generator (`spec.takes` is None) is given None and gives None until a chunk is ready; its last chunk
+    carries `last`. Text and other control arrive through `update`.
+    """
+
+    @property
+    def spec(self) -> Spec: ...
+
+    def open(self, request: Any) -> State:
+        """Check a request and give the state of one new session (dim 0 is 1). Fast: no forward pass.
+
+        Raises InvalidRequest.
+        """
+        ...
+
+    def update(self, state: State, request: Any) -> State:
+        """Change a running session's settings or add text; takes effect from the next step.
+
+        Raises InvalidRequest, and then the given state is unchanged.
+        """
+        ...
+
+    def close(self, state: State) -> None:
+        """Free what `open` took outside the state, if anything."""
+        ...
+
+    def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
+        """Do one bounded piece of work for every session of a stacked state in one forward pass.
+
+        `inputs` has an entry per session. The state given is consumed: its tensors may be written in place, so
+        clone it first to keep it. All sessions must have equal `key`.
+        """
+        ...
+
+    def key(self, state: State) -> Hashable:
+        """Sessions share a step only when their keys are equal (phase, shape bucket, guidance)."""
+        ...

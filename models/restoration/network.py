@@ -1,0 +1,88 @@
+"""What restoration learns: an optional predictor, a flow that refines it, and the levels they work at.
+
+Source: arXiv 2512.19442 (joint flow matching over compressed spectra, initial predictor after StoRM).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from riverrun.models.flow import COMPOSITE5, Path, Tableau, solve
+from riverrun.models.restoration.backbone import Backbone, BackboneConfig
+from riverrun.models.restoration.spectrum import SpectrumConfig, to_complex, to_real
+
+Task = Literal["enhance", "dereverb", "codec", "bandwidth", "phase", "mel", "restore"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """One restorer: what it sees, its networks, its path and its solver.
+
+    `predictor` maps the degraded spectrum to a first estimate, or is None. `head` "direct" takes the network's
+    output as the estimate; "mask" takes a complex mask on the input plus a correction, which starts as identity.
+    `flow` refines the estimate (or, without a predictor, the input) along `path`, or is None.
+    """
+
+    task: Task
+    spectrum: SpectrumConfig = SpectrumConfig()
+    predictor: BackboneConfig | None = None
+    head: Literal["direct", "mask"] = "direct"
+    flow: BackboneConfig | None = None
+    path: Path = Path(0.25)
+    tableau: Tableau = COMPOSITE5
+
+    def __post_init__(self) -> None:
+        if self.predictor is None and self.flow is None:
+            raise ValueError("a restorer needs a predictor, a flow, or both")
+
+
+class Restorer(nn.Module):
+    """The networks of one Config. Spectra are complex and compressed, `[b, y, t]`."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.predictor = Backbone(config.predictor) if config.predictor else None
+        self.flow = Backbone(config.flow) if config.flow else None
+
+    def estimate(self, seen: Tensor, output: Tensor) -> Tensor:
+        """The first estimate from what the predictor puts out.  # [b, y, t], [b, 2 outputs, y, t] -> [b, y, t]"""
+        first, *rest = to_complex(output.float()).unbind(1)
+        return first if self.config.head == "direct" else (1 + first) * seen + rest[0]
+
+    def predict(self, seen: Tensor) -> Tensor:
+        """The first estimate of the clean spectrum; without a predictor, what is seen."""
+        if self.predictor is None:
+            return seen
+        return self.estimate(seen, self.predictor(to_real(seen))[0])
+
+    def conditions(self, seen: Tensor, first: Tensor) -> tuple[Tensor, ...]:
+        """What the flow is told beside its own position."""
+        return (seen,) if self.predictor is None else (first, seen)
+
+    def velocity(self, x: Tensor, time: Tensor, conditions: tuple[Tensor, ...]) -> Tensor:
+        """dx/dtime at flow times `[b]`."""
+        assert self.flow is not None
+        return to_complex(self.flow(to_real(x, *conditions), time)[0].float())[:, 0]
+
+    def refine(self, seen: Tensor, first: Tensor, z: Tensor) -> Tensor:
+        """Carry the estimate along the flow, whole clip at once; z is the noise, complex of variance 1."""
+        if self.flow is None:
+            return first
+        conditions = self.conditions(seen, first)
+
+        def velocity(x: Tensor, time: float) -> Tensor:
+            return self.velocity(x, torch.full((len(x),), time, device=x.device), conditions)
+
+        return solve(velocity, self.config.path.begin(first, z), self.config.tableau)
+
+    def forward(self, seen: Tensor, z: Tensor) -> Tensor:
+        """Restore a whole clip."""
+        return self.refine(seen, self.predict(seen), z)
+
+
+def complex_noise(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Complex standard normal values of total variance 1, for training."""
+    return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)

@@ -1,0 +1,63 @@
+"""Losses of the restoration recipes."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from riverrun.models.restoration.network import Restorer, complex_noise
+from riverrun.models.restoration.spectrum import synthesise
+
+WINDOWS = (256, 512, 768, 1024)  # samples, of the multi-resolution spectra
+
+
+def magnitudes(x: Tensor, size: int) -> Tensor:
+    """Hann magnitudes at half-overlapping frames, scaled by 1/sqrt(size).  # [b, n] -> [b, y, t]"""
+    window = torch.hann_window(size, device=x.device)
+    spectrum = torch.stft(x, size, size // 2, window=window, return_complex=True)
+    return (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt() / size**0.5
+
+
+def waveform_loss(x: Tensor, target: Tensor) -> Tensor:
+    """Half the L1 distance in time, half that of magnitudes at four resolutions.
+
+    Shapes: waveforms `[b, n]`. Source: arXiv 2512.19442, loss of the initial predictor.
+    """
+    spectral = [F.l1_loss(magnitudes(x, w), magnitudes(target, w)) for w in WINDOWS]
+    return 0.5 * F.l1_loss(x, target) + 0.5 * torch.stack(spectral).mean()
+
+
+def level(noisy: Tensor, target: Tensor) -> Tensor:
+    """What brings each example to a common level, so that a quiet one counts as much.  # [b, n] -> [b, 1]"""
+    rms = [v.square().mean(1, keepdim=True).sqrt() for v in (noisy, target)]
+    return 0.1 / torch.maximum(rms[1], 0.3 * rms[0]).clamp_min(1e-3)
+
+
+def predictor_loss(model: Restorer, seen: Tensor, noisy: Tensor, target: Tensor, wanted: Tensor) -> Tensor:
+    """How far a first estimate is from the clean speech, by compressed spectra as hearing weighs them.
+
+    Complex and magnitude distances of the model's own compressed spectra, then magnitudes at other resolutions
+    raised to 0.3, and a little of the waveform; every example at a common level.
+    Shapes: seen, wanted complex `[b, y, t]`; noisy, target `[b, n]`.
+    """
+    config, gain = model.config.spectrum, level(noisy, target)
+    estimate = model.predict(seen)
+    scale = gain[..., None] ** config.alpha
+    complex_distance = ((estimate - wanted) * scale).abs().square().mean()
+    magnitude_distance = ((estimate.abs() - wanted.abs()) * scale).square().mean()
+    heard = synthesise(config, estimate)[0][:, config.latency :] * gain
+    clean = target[:, : heard.shape[1]] * gain
+    others = [F.l1_loss(magnitudes(heard, w) ** 0.3, magnitudes(clean, w) ** 0.3) for w in (256, 1024)]
+    return 3 * complex_distance + 7 * magnitude_distance + torch.stack(others).mean() + F.l1_loss(heard, clean)
+
+
+def flow_loss(model: Restorer, seen: Tensor, first: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
+    """Squared distance of the velocity at a random flow time, summed over bins, averaged over the batch.
+
+    Source: arXiv 2512.19442 (joint flow matching).
+    """
+    z = complex_noise(seen, generator)
+    begin, end = model.config.path.begin(first, z), model.config.path.end(wanted, z)
+    time = torch.rand(len(seen), generator=generator, device=seen.device)
+    x = torch.lerp(begin, end, time[:, None, None].to(begin.dtype))
+    velocity = model.velocity(x, time, model.conditions(seen, first))
+    return 0.5 * (velocity - (end - begin)).abs().square().sum((1, 2)).mean()

@@ -1,0 +1,407 @@
+"""Seeded noise of many families, so that a model meets more kinds of sound than any recording set holds."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.signal import butter, lfilter, sosfilt
+
+RATE = 16_000  # Hz
+Audio = NDArray[np.float32]
+Rng = np.random.Generator
+
+
+class Sound(Protocol):
+    """Where recorded material comes from: corpus.Speech is one."""
+
+    def crop(self, rng: Rng, n: int, vary: float = 0.0) -> Audio: ...
+    def pick(self, rng: Rng) -> int: ...
+    def piece(self, rng: Rng, which: int, n: int) -> Audio: ...
+
+
+def noise(rng: Rng, n: int, speech: Sound | None = None, recordings: Sound | None = None) -> Audio:
+    """Draw n samples of noise of a random family, at an RMS of 1.  # [n] float32
+
+    Babble and interfering talkers need `speech`, granular textures need `recordings`; without them those
+    families are not drawn. A quarter are mixtures of two families, a sixth switch on and off in time.
+    """
+    sound = _draw(rng, n, speech, recordings)
+    if rng.random() < 0.25:
+        sound = sound + _draw(rng, n, speech, recordings) * db(rng.uniform(-15, 0))
+    if rng.random() < 0.16:
+        sound = sound * gate(rng, n)
+    return unit(sound)
+
+
+def _draw(rng: Rng, n: int, speech: Sound | None, recordings: Sound | None) -> Audio:
+    names, shares = zip(*FAMILIES, strict=True)
+    weights = np.array(shares, float)
+    if speech is None:
+        weights[[name in (babble, talker) for name in names]] = 0
+    if recordings is None:
+        weights[[name is texture for name in names]] = 0
+    family = names[int(rng.choice(len(names), p=weights / weights.sum()))]
+    material = recordings if family is texture else speech
+    sound = unit(family(rng, n, material))
+    return unit(tone(rng, sound)) if rng.random() < 0.3 else sound
+
+
+def unit(sound: NDArray[np.floating]) -> Audio:
+    """Scale to an RMS of 1; silence stays silent."""
+    power = float(np.mean(np.square(sound, dtype=np.float64)))
+    return np.asarray(sound * (1 / np.sqrt(power)) if power > 1e-12 else sound, np.float32)
+
+
+def db(gain: float) -> float:
+    return float(10 ** (gain / 20))
+
+
+def shape(rng: Rng, frequency: NDArray[np.float64], tilt: float | None = None) -> NDArray[np.float64]:
+    """A random magnitude response: a tilt in dB an octave, a broken line, and a few peaks or dips."""
+    octave = np.log2(np.maximum(frequency, 30.0) / 1000)
+    slope = float(rng.uniform(-7, 1.5)) if tilt is None else tilt
+    points = np.sort(rng.uniform(-5, 3, 5))
+    gains = slope * octave + np.interp(octave, points, rng.normal(0, rng.uniform(0, 7), 5))
+    for _ in range(rng.integers(0, 4)):
+        centre, width = rng.uniform(-4, 3), np.exp(rng.uniform(-3.5, 0))
+        gains += rng.normal(0, 10) * np.exp(-(((octave - centre) / width) ** 2))
+    if rng.random() < 0.35:  # a low cut
+        gains += -12 * np.maximum(0, rng.uniform(-4.5, -1) - octave)
+    if rng.random() < 0.35:  # a high cut
+        gains += -rng.uniform(6, 30) * np.maximum(0, octave - rng.uniform(-1.5, 2.5))
+    return np.asarray(10 ** (np.clip(gains, -80, 40) / 20))
+
+
+def tone(rng: Rng, sound: NDArray[np.floating], tilt: float | None = None) -> Audio:
+    """Filter by a random response, in the frequency domain."""
+    size = next_fast_len(len(sound), real=True)
+    coarse = np.geomspace(30, RATE / 2, 96)
+    response = np.interp(np.arange(size // 2 + 1) * (RATE / size), coarse, shape(rng, coarse, tilt))
+    spectrum = rfft(sound.astype(np.float32, copy=False), size) * response.astype(np.float32)
+    return np.asarray(irfft(spectrum, size)[: len(sound)], np.float32)
+
+
+def white(rng: Rng, n: int) -> Audio:
+    return rng.standard_normal(n, dtype=np.float32)
+
+
+def wander(rng: Rng, n: int, rate: float) -> Audio:
+    """A smooth random curve with about `rate` turns a second, normal values."""
+    knots = int(n / RATE * rate) + 3
+    at = np.linspace(0, knots - 1.001, n)
+    low = at.astype(int)
+    part = at - low
+    bend = (part * part * (3 - 2 * part)).astype(np.float32)
+    values = rng.standard_normal(knots, dtype=np.float32)
+    return np.asarray(values[low] * (1 - bend) + values[low + 1] * bend, np.float32)
+
+
+def gate(rng: Rng, n: int) -> Audio:
+    """On and off in time, with ramps of 5 to 200 ms."""
+    rate = np.exp(rng.uniform(np.log(0.4), np.log(4)))
+    level = 0.5 + 0.5 * np.tanh(wander(rng, n, rate) * rng.uniform(3, 30) + rng.uniform(-1, 2))
+    floor = db(rng.uniform(-60, -10))
+    return np.asarray(floor + (1 - floor) * level, np.float32)
+
+
+def times(rng: Rng, n: int, rate: float, regular: float = 0.0) -> NDArray[np.int64]:
+    """Event times: a Poisson process, or steadier where `regular` nears 1."""
+    count = int(n / RATE * rate * 1.5) + 4
+    gaps = (1 - regular) * rng.exponential(1, count) + regular * (1 + 0.05 * rng.standard_normal(count))
+    at = np.cumsum(np.maximum(gaps, 0.01)) * (RATE / rate) - rng.uniform(0, RATE / rate)
+    return np.asarray(at[(at >= 0) & (at < n)], np.int64)
+
+
+def stamp(out: Audio, at: int, grain: NDArray[np.floating], gain: float = 1.0) -> None:
+    """Add a grain in place, cut at the end."""
+    part = grain[: len(out) - at]
+    out[at : at + len(part)] += part * np.float32(gain)
+
+
+def decays(rng: Rng, length: int, low: float, high: float, modes: int, ring: float) -> Audio:
+    """A struck body: decaying inharmonic modes with a short noisy attack.  # [length] float32"""
+    t = np.arange(length, dtype=np.float32) / RATE
+    frequency = np.exp(rng.uniform(np.log(low), np.log(high), modes)).astype(np.float32)
+    decay = (ring * rng.uniform(0.2, 1, modes) * (low / frequency) ** 0.3).astype(np.float32)
+    weight = rng.exponential(1, modes).astype(np.float32)
+    phase = rng.uniform(0, 2 * np.pi, modes).astype(np.float32)
+    waves = np.sin(2 * np.pi * frequency[:, None] * t + phase[:, None]) * np.exp(-t / decay[:, None])
+    attack = white(rng, length) * np.exp(-t / rng.uniform(0.0005, 0.008)) * rng.uniform(0, 2)
+    return np.asarray(weight @ waves + attack, np.float32)
+
+
+def coloured(rng: Rng, n: int, _: Sound | None = None) -> Audio:
+    """Broad-band noise of any colour, steady or modulated slowly or fast."""
+    sound = tone(rng, white(rng, n))
+    draw = rng.random()
+    if draw < 0.3:
+        sound = sound * np.exp(rng.uniform(0.2, 1.2) * wander(rng, n, np.exp(rng.uniform(-1, 2.5))))
+    elif draw < 0.4:
+        t = np.arange(n, dtype=np.float32) / RATE
+        depth = rng.uniform(0.2, 1)
+        sound = sound * (1 + depth * np.sin(2 * np.pi * np.exp(rng.uniform(0, 4.5)) * t))
+    return np.asarray(sound, np.float32)
+
+
+def crossfaded(rng: Rng, n: int, _: Sound | None = None) -> Audio:
+    """A spectrum that changes in time: two colours that take turns."""
+    share = 0.5 + 0.5 * np.tanh(1.5 * wander(rng, n, np.exp(rng.uniform(-0.5, 2.5))))
+    one, two = unit(tone(rng, white(rng, n))), unit(tone(rng, white(rng, n)))
+    return np.asarray(one * share + two * (1 - share) * db(rng.uniform(-12, 12)), np.float32)
+
+
+def harmonic(rng: Rng, phase: NDArray[np.floating], f0: float, fall: float, odd: bool = False) -> Audio:
+    """Sum harmonics of a phase, in cycles, up to 7 kHz.
+
+    A table of one period keeps it cheap; its interpolation is linear.
+    """
+    count = max(1, min(64, int(7000 / f0)))
+    order = np.arange(1, count + 1, 2 if odd else 1)
+    table = np.zeros(2049, np.complex128)
+    table[order] = rng.exponential(1, len(order)) * order ** (-fall) * np.exp(2j * np.pi * rng.random(len(order)))
+    wave = np.fft.irfft(table, 4096).astype(np.float32)
+    at = (np.asarray(phase, np.float64) % 1.0) * 4096
+    low = at.astype(np.int64) & 4095
+    part = (at - at.astype(np.int64)).astype(np.float32)
+    return unit(wave[low] * (1 - part) + wave[(low + 1) & 4095] * part)
+
+
+def hum(rng: Rng, n: int, _: Sound | None = None) -> Audio:
+    """Mains hum and buzz with its harmonics, over faint hiss."""
+    f0 = float(rng.choice([50, 60])) * (1 + 0.002 * rng.standard_normal())
+    t = np.arange(n) / RATE
+    buzz = harmonic(rng, f0 * t, f0, rng.uniform(0.3, 2.5), rng.random() < 0.4)
+    return buzz + unit(tone(rng, white(rng, n))) * np.float32(db(rng.uniform(-40, -5)))
+
+
+def engine(rng: Rng, n: int, _: Sound | None = None) -> Audio:
+    """Fans, motors, vehicles: a wandering rotation with harmonics, and turbulence that follows it."""
+    f0 = float(np.exp(rng.uniform(np.log(18), np.log(500))))
+    drift = 1 + rng.uniform(0, 0.08) * wander(rng, n, rng.uniform(0.3, 3))
+    if rng.random() < 0.25:  # speeding up or slowing down
+        drift = drift * np.linspace(1, np.exp(rng.uniform(-0.7, 0.7)), n)
+    phase = np.cumsum(f0 * drift / RATE)
+    turbulence = unit(tone(rng, white(rng, n), rng.uniform(-7, -1)))
+    if rng.random() < 0.5:
+        turbulence = turbulence * (1 + rng.uniform(0, 0.8) * np.sin(2 * np.pi * phase)).astype(np.float32)
+    wave = harmonic(rng, phase, f0, rng.uniform(0.3, 2)) * np.float32(db(rng.uniform(-20, 6)))
+    if rng.random() < 0.3:
+        wave = tone(rng, wave)
+    return turbulence + wave
+
+
+def crackle(rng: Rng, n: int, _: Sound | None = None) -> Audio:
+    """Rain, fire, vinyl, clicks: sparse impulses through resonators, over a bed of noise."""
+    rate = np.exp(rng.uniform(np.log(3), np.log(4000)))
+    impulses = np.zeros(n, np.float32)
+    at = times(rng, n, rate)
+    impulses[at] = rng.exponential(1, len(at)) ** rng.uniform(0.7, 2) * rng.choice([-1.0, 1.0], len(at))
+    out = np.zeros(n, np.float32)
+    for _i in range(rng.integers(1, 4)):
+        centre = np.exp(rng.uniform(np.log(200), np.log(7000)))
+        radius = np.exp(-np.pi * np.exp(rng.uniform(np.log(60), np.log(3000))) / RATE)
+        poles = [1, -2 * radius * np.cos(2 * np.pi * centre / RATE), radius**2]
+        out += unit(lfilter([1, 0, -1], poles, impulses)) * np.float32(rng.exponential())
+    bed = db(rng.uniform(-50, -3))
+    return out + unit(tone(rng, white(rng, n))) * np.float32(bed)
+
+
+def typing(rng: Rng, n: int, _: Sound | None = None) -> Audio:
+    """Keyboards and switches: a press and a release, each a short knock of a few kinds of key."""
+    keys = [decays(rng, 1600, 150, 6500, 12, rng.uniform(0.003, 0.02)) for _ in range(3)]
+    keys = [key + tone(rng, white(rng, 1600)) * np.exp(-np.arange(1600) / 80).astype(np.float32) for key in keys]
+    out = np.zeros(n, np.float32)
+    for at in times(rng, n, rng.uniform(2, 10), rng.uniform(0, 0.7)):
+        key = unit(keys[int(rng.integers(3))])
+        stamp(out, int(at), key, db(rng.uniform(-12, 0)))
+        later = int(at + rng.uniform(0.04, 0.14) * RATE)
+        if later < n:
+            stamp(out, later, key[::1][:800], db(rng.uniform(-18, -4)))
+    return out + white(rng, n) * np.float32(1e-3)
+
+
+def knocks(rng: Rng, n: int, _: Sound | None = None) -> Audio:
+    """Dishes, doors, steps, tools: irregular strikes on bodies that ring."""
+    low = np.exp(rng.uniform(np.log(60), np.log(2500)))
+    ring = np.exp(rng.uniform(np.log(0.01), np.log(0.35)))
+    length = int(min(1.2, 5 * ring) * RATE) + 200
+    bodies = [
+        unit(decays(rng, length, low, min(7500, low * 12), int(rng.integers(3, 14)), ring)) for _ in range(2)
+    ]
+    out = np.zeros(n, np.float32)
+    for at in times(rng, n, np.exp(rng.uniform(np.log(0.8), np.log(9))), rng.uniform(0, 0.9)):
+        stamp(out, int(at), bodies[int(rng.integers(2))], db(rng.uniform(-24, 0)))
+    return out + tone(rng, white(rng, n)) * np.float32(db(rng.uniform(-60, -25)))
+
+
+def alarm(rng: Rng, n: int, _: Sound | None = None) -> Audio:
+    """Beeps, sirens, chirps, ring tones: one or two tones that sweep, warble or switch."""
+    t = np.arange(n) / RATE
+    base = np.exp(rng.uniform(np.log(250), np.log(4000)))
+    kind = rng.integers(4)
+    period = np.exp(rng.uniform(np.log(0.08), np.log(2.5)))
+    turn = (t / period + rng.random()) % 1
+    if kind == 0:  # steady
+        pitch = np.full(n, base)
+    elif kind == 1:  # siren
+        pitch = base * 2 ** (rng.uniform(0.1, 1) * np.sin(2 * np.pi * turn))
+    elif kind == 2:  # two tones
+        pitch = np.where(turn < 0.5, base, base * rng.uniform(0.6, 1.6))
+    else:  # chirps
+        pitch = base * 2 ** (rng.uniform(-1.5, 1.5) * turn)
+    pitch = np.minimum(pitch, 7000)
+    sound = harmonic(rng, np.cumsum(pitch) / RATE, float(pitch.max()), rng.uniform(0.5, 2.5))
+    if rng.random() < 0.65:  # in bursts
+        on = ((t / np.exp(rng.uniform(np.log(0.06), np.log(1.5))) + rng.random()) % 1) < rng.uniform(0.2, 0.8)
+        sound = lfilter([0.02], [1, -0.98], on) * sound
+    return np.asarray(sound + white(rng, n) * db(rng.uniform(-60, -30)), np.float32)
+
+
+SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 3, 5, 7, 10), (0, 2, 4, 7, 9))
+
+
+def music(rng: Rng, n: int, _: Sound | None = None) -> Audio:
+    """Chords, arpeggios, bass and drum loops with random timbres, at one tempo."""
+    beat = 60 / rng.uniform(60, 170) * RATE
+    scale, root = SCALES[int(rng.integers(len(SCALES)))], rng.uniform(80, 200)
+    start = rng.uniform(0, beat)
+    out = np.zeros(n, np.float32)
+    kinds = rng.random(4) < [0.7, 0.6, 0.5, 0.55]
+    if not kinds.any():
+        kinds[0] = True
+    if kinds[0]:
+        out += _notes(rng, n, beat * rng.choice([2, 4]), start, scale, root * 2, int(rng.integers(2, 5)), 0.8)
+    if kinds[1]:
+        out += _notes(rng, n, beat * rng.choice([0.25, 0.5, 1]), start, scale, root * 4, 1, 0.25)
+    if kinds[2]:
+        out += _notes(rng, n, beat * rng.choice([0.5, 1, 2]), start, scale, root / 2, 1, 0.4)
+    if kinds[3]:
+        out += _drums(rng, n, beat, start)
+    return tone(rng, out, rng.uniform(-2, 2)) if rng.random() < 0.4 else out
+
+
+def _notes(
+    rng: Rng, n: int, step: float, start: float, scale: tuple[int, ...], root: float, voices: int, sustain: float
+) -> Audio:
+    """Notes at a fixed step from a scale; one timbre, plucked or held."""
+    out = np.zeros(n, np.float32)
+    fall, hold = rng.uniform(0.6, 2.5), bool(rng.random() < 0.4)
+    at = start - step
+    length = int(min(step * 1.1 if hold else max(step, RATE * sustain), 2.5 * RATE))
+    t = np.arange(length, dtype=np.float32)
+    attack = np.minimum(1, t / (RATE * rng.uniform(0.002, 0.08)))
+    envelope = attack * (np.minimum(1, (length - t) / 400) if hold else np.exp(-t / (RATE * sustain * 0.5)))
+    vibrato = 0.003 * rng.random() * np.sin(2 * np.pi * rng.uniform(4, 7) * t / RATE)
+    turns = np.cumsum(1 + vibrato, dtype=np.float64) / RATE
+    while at < n:
+        for _ in range(voices):
+            degree = int(rng.integers(0, 2 * len(scale)))
+            f0 = root * 2 ** ((scale[degree % len(scale)] + 12 * (degree // len(scale))) / 12)
+            note = harmonic(rng, turns * f0, f0, fall) * envelope * np.float32(db(rng.uniform(-9, 0)))
+            first = max(0, int(-at))
+            stamp(out, max(0, int(at)), note[first:])
+        at += step
+    return out
+
+
+def _drums(rng: Rng, n: int, beat: float, start: float) -> Audio:
+    t = np.arange(4800, dtype=np.float32) / RATE
+    sweep = np.cumsum(rng.uniform(40, 70) + rng.uniform(60, 250) * np.exp(-t / 0.03)) / RATE
+    kick = np.sin(2 * np.pi * sweep) * np.exp(-t / rng.uniform(0.05, 0.2))
+    snare = tone(rng, white(rng, 4800), rng.uniform(-2, 3)) * np.exp(-t / rng.uniform(0.02, 0.12))
+    hat = np.diff(white(rng, 4801)) * np.exp(-t / rng.uniform(0.008, 0.06))
+    sounds = [unit(s) for s in (kick, snare, hat)]
+    pattern = rng.random((16, 3)) < [0.25, 0.18, 0.5]
+    pattern[0, 0] = pattern[4, 1] = pattern[12, 1] = True
+    gains = [1.0, db(rng.uniform(-8, 2)), db(rng.uniform(-18, -4))]
+    out = np.zeros(n, np.float32)
+    for step in range(int((n + start) / (beat / 4)) + 1):
+        at = int(step * beat / 4 - start)
+        for drum in np.flatnonzero(pattern[step % 16]) if 0 <= at < n else ():
+            stamp(out, at, sounds[drum], gains[drum] * db(rng.uniform(-4, 0)))
+    return out
+
+
+def wind(rng: Rng, n: int, _: Sound | None = None) -> Audio:
+    """Gusts: low noise whose strength wanders, with a hiss or a whistle that follows it."""
+    strength = np.exp(rng.uniform(0.5, 1.4) * wander(rng, n, rng.uniform(0.5, 6)))
+    low = sosfilt(butter(2, rng.uniform(60, 500), fs=RATE, output="sos"), white(rng, n))
+    hiss = unit(tone(rng, white(rng, n), rng.uniform(-4, 0))) * strength * db(rng.uniform(-35, -10))
+    return np.asarray(unit(low) * strength + hiss, np.float32)
+
+
+def ambience(rng: Rng, n: int, _: Sound | None = None) -> Audio:
+    """Room tone: dark steady noise, a trace of hum, rare faint knocks."""
+    sound = unit(tone(rng, white(rng, n), rng.uniform(-7, -3)))
+    if rng.random() < 0.6:
+        sound = sound + hum(rng, n) * np.float32(db(rng.uniform(-25, -3)))
+    if rng.random() < 0.4:
+        sound = sound + unit(knocks(rng, n)) * np.float32(db(rng.uniform(-20, 0)))
+    return np.asarray(sound, np.float32)
+
+
+def babble(rng: Rng, n: int, speech: Sound | None) -> Audio:
+    """Three to eight talkers at once, pitched up or down, some far off."""
+    assert speech is not None
+    out = np.zeros(n, np.float32)
+    for _ in range(rng.integers(3, 9)):
+        out += speech.crop(rng, n, 0.25) * np.float32(db(rng.uniform(-9, 0)))
+    if rng.random() < 0.5:  # a hall smears them
+        out = out + smear(rng, out) * np.float32(rng.uniform(0.3, 1.5))
+    return tone(rng, out, rng.uniform(-3, 1)) if rng.random() < 0.4 else out
+
+
+def smear(rng: Rng, sound: Audio) -> Audio:
+    """Diffuse reverberation of 0.2 to 1 s."""
+    length = int(rng.uniform(0.2, 1.0) * RATE)
+    tail = white(rng, length) * np.exp(-np.arange(length) * (6.9 / length)).astype(np.float32)
+    size = next_fast_len(len(sound) + length, real=True)
+    return unit(irfft(rfft(sound, size) * rfft(tail, size), size)[: len(sound)])
+
+
+def talker(rng: Rng, n: int, speech: Sound | None) -> Audio:
+    """One other talker, far off and 6 dB or more under other noise: louder, it could be the target itself."""
+    assert speech is not None
+    far = smear(rng, speech.crop(rng, n, 0.2))
+    return far * np.float32(db(rng.uniform(-18, -6))) + unit(tone(rng, white(rng, n)))
+
+
+def texture(rng: Rng, n: int, recordings: Sound | None) -> Audio:
+    """Recorded sounds, cut into grains, stretched, turned around and laid over one another."""
+    assert recordings is not None
+    out = np.zeros(n, np.float32)
+    which = [recordings.pick(rng) for _ in range(rng.integers(1, 4))]
+    grain = int(np.exp(rng.uniform(np.log(0.05), np.log(1.5))) * RATE)
+    rate = RATE / grain * np.exp(rng.uniform(np.log(0.7), np.log(4)))
+    for at in times(rng, n + grain, min(rate, 25), rng.uniform(0, 0.9)):
+        part = recordings.piece(rng, which[int(rng.integers(len(which)))], grain)
+        speed = np.exp(rng.uniform(-0.9, 0.7))
+        steps = np.arange(0, len(part) - 1, speed)
+        part = np.interp(steps, np.arange(len(part)), part)
+        part = part[::-1] if rng.random() < 0.3 else part
+        part = part * np.sin(np.linspace(0, np.pi, len(part))) ** 0.5
+        first = max(0, grain - int(at))
+        stamp(out, max(0, int(at) - grain), part[first:], db(rng.uniform(-9, 0)))
+    bed = db(rng.uniform(-60, -20))
+    return unit(out) + tone(rng, white(rng, n)) * np.float32(bed)
+
+
+Family = Callable[[Rng, int, Sound | None], Audio]
+FAMILIES: tuple[tuple[Family, float], ...] = (
+    (coloured, 0.17),
+    (crossfaded, 0.06),
+    (hum, 0.04),
+    (engine, 0.11),
+    (crackle, 0.07),
+    (typing, 0.05),
+    (knocks, 0.07),
+    (alarm, 0.05),
+    (music, 0.11),
+    (wind, 0.04),
+    (ambience, 0.05),
+    (babble, 0.09),
+    (talker, 0.02),
+    (texture, 0.07),
+)

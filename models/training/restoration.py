@@ -1,0 +1,171 @@
+"""Train a restorer: its predictor first, then its flow, on mixtures made as it goes."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path as File
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from riverrun.models.restoration.network import Restorer
+from riverrun.models.restoration.spectrum import analyse
+from riverrun.models.restoration.tasks import observe
+from riverrun.models.training.losses import flow_loss, predictor_loss
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how hard to train one stage of a restorer.
+
+    Units: `minutes` of wall clock, over which the rate falls from `rate` to 2 % of it; `batch` examples a step;
+    `clip` is the largest gradient norm (None: no limit).
+    """
+
+    stage: Literal["predictor", "flow"] = "predictor"
+    minutes: float = 60
+    batch: int = 8
+    rate: float = 2e-3
+    clip: float | None = 1.0
+    seed: int = 0
+    save_minutes: float = 5
+    log_steps: int = 50
+
+
+class Optimizer:
+    """Muon for weight matrices (convolutions as matrices), AdamW for everything else.
+
+    Sources: Jordan et al. 2024 (Muon); rate matched to AdamW's as in arXiv 2502.16982.
+    """
+
+    def __init__(self, module: nn.Module, rate: float) -> None:
+        self.matrices = [p for p in module.parameters() if p.ndim > 1 and min(p.shape[0], p[0].numel()) >= 8]
+        chosen = set(self.matrices)
+        others = [p for p in module.parameters() if p not in chosen]
+        self.flat = [nn.Parameter(p.detach().view(len(p), -1)) for p in self.matrices]  # same storage
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(self.flat, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
+        ]
+
+    def step(self, rate: float) -> None:
+        for flat, matrix in zip(self.flat, self.matrices, strict=True):
+            flat.grad = None if matrix.grad is None else matrix.grad.view_as(flat)
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+            part.step()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+def loss(model: Restorer, stage: str, noisy: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+    """The loss of one stage on one batch of waveforms.  # [b, n] twice"""
+    spectrum = model.config.spectrum
+    wanted = analyse(spectrum, target)[0]
+    seen = observe(model.config.task, spectrum, analyse(spectrum, noisy)[0])
+    with torch.autocast(noisy.device.type, torch.bfloat16):
+        if stage == "predictor":
+            return predictor_loss(model, seen, noisy, target, wanted)
+        with torch.no_grad():
+            first = model.predict(seen)
+        return flow_loss(model, seen, first, wanted, generator)
+
+
+def schedule(progress: float, step: int) -> float:
+    """Share of the peak rate: 100 warm-up steps, then straight down to 2 % as progress goes 0 to 1."""
+    return min(1.0, (step + 1) / 100) * max(0.02, 1 - progress)
+
+
+def train(model: Restorer, recipe: Recipe, mixtures: Any, out: File, resume: bool = True) -> list[dict[str, float]]:
+    """Train one stage until its minutes are up; give the log, also written to `out`/log.jsonl.
+
+    `mixtures` maps an index to (noisy, clean) arrays `[n]`. `out`/last.pt holds what resuming needs; a resumed
+    run goes on from the step it had reached with the minutes it had left.
+    """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator()
+    out.mkdir(parents=True, exist_ok=True)
+    module = getattr(model, recipe.stage)
+    if module is None:
+        raise ValueError(f"this restorer has no {recipe.stage} to train")
+    model.eval().requires_grad_(False)
+    module.train().requires_grad_(True)
+    model.to(accelerator.device)
+    optimizer, step, spent, rows = Optimizer(module, recipe.rate), 0, 0.0, []
+    if resume and (out / "last.pt").exists():
+        saved = torch.load(out / "last.pt", weights_only=True, map_location=accelerator.device)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step, spent = saved["step"], saved["seconds"]
+    ready = accelerator.prepare(_Stage(model, recipe.stage))
+    begun, saved_at = time.monotonic() - spent, time.monotonic()
+    total = torch.zeros((), device=accelerator.device)
+    for noisy, target in batches(mixtures, recipe.batch, step * recipe.batch, accelerator):
+        progress = (time.monotonic() - begun) / (60 * recipe.minutes)
+        if progress >= 1:
+            break
+        generator = torch.Generator(noisy.device).manual_seed(recipe.seed * 1_000_003 + step)
+        value = ready(noisy, target, generator)
+        accelerator.backward(value)
+        norm = nn.utils.clip_grad_norm_(module.parameters(), recipe.clip or float("inf"))
+        if torch.isfinite(norm):
+            optimizer.step(recipe.rate * schedule(progress, step))
+        module.zero_grad()
+        step, total = step + 1, total + value.detach()
+        if step % recipe.log_steps == 0 and accelerator.is_main_process:
+            rows.append(_note(out, step, float(total) / recipe.log_steps, float(norm), progress))
+            total.zero_()
+        if time.monotonic() - saved_at > 60 * recipe.save_minutes and accelerator.is_main_process:
+            saved_at = time.monotonic()
+            _save(out, model, optimizer, step, saved_at - begun)
+    if accelerator.is_main_process:
+        _save(out, model, optimizer, step, time.monotonic() - begun)
+    model.eval().requires_grad_(False)
+    return rows
+
+
+class _Stage(nn.Module):
+    """The loss as a module, so that several GPUs can share a step."""
+
+    def __init__(self, model: Restorer, stage: str) -> None:
+        super().__init__()
+        self.model, self.stage = model, stage
+
+    def forward(self, noisy: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+        return loss(self.model, self.stage, noisy, target, generator)
+
+
+def batches(mixtures: Any, batch: int, start: int, accelerator: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches from example `start` on, without end, made by one worker; each process takes its own share."""
+    from torch.utils.data import DataLoader
+
+    mine = range(start + accelerator.process_index, 2**62, accelerator.num_processes)
+    loader = DataLoader(mixtures, batch, sampler=mine, num_workers=1, prefetch_factor=4)
+    for noisy, target in loader:
+        yield noisy.to(accelerator.device), target.to(accelerator.device)
+
+
+def _note(out: File, step: int, value: float, norm: float, progress: float) -> dict[str, float]:
+    row = {"step": step, "loss": round(value, 5), "norm": round(norm, 4), "progress": round(progress, 4)}
+    with (out / "log.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    log.info("step %(step)d loss %(loss)g gradient %(norm)g progress %(progress)g", row)
+    return row
+
+
+def _save(out: File, model: Restorer, optimizer: Optimizer, step: int, seconds: float) -> None:
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
+    torch.save(state, out / "last.tmp")
+    (out / "last.tmp").replace(out / "last.pt")

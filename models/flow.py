@@ -21,7 +21,7 @@ Velocity = Callable[[Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
-class Path:
+class JointPath:
     """Joint paths from a degraded to a clean spectrum: both ends share one noise sample z.
 
     x(0) = start + sigma z, x(1) = clean + sigma_min z. Sigmas are scalars or a value a bin (broadcast over

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from riverrun.models.flow import COMPOSITE5, Path, Tableau, solve
+from riverrun.models.flow import COMPOSITE5, JointPath, Tableau, solve
 from riverrun.models.restoration.backbone import Backbone, BackboneConfig
 from riverrun.models.restoration.spectrum import SpectrumConfig, to_complex, to_real
 
@@ -30,7 +30,7 @@ class Config:
     predictor: BackboneConfig | None = None
     head: Literal["direct", "mask"] = "direct"
     flow: BackboneConfig | None = None
-    path: Path = Path(0.25)
+    path: JointPath = JointPath(0.25)
     tableau: Tableau = COMPOSITE5
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Clean speech for training: any folder of audio becomes one memory-mapped pool, and crops are drawn from it."""
+"""Clean speech for training: folders of audio become one memory-mapped pool that crops are drawn from."""
 
 import json
 import logging
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from riverrun.media.errors import CorruptMedia, MediaError, UnsupportedMedia
 
 RATE = 16_000  # Hz, of every pool
@@ -68,7 +67,7 @@ def decode(path: Path, rate: int = RATE) -> Audio:
 
 
 def resample(sound: Audio, given: int, wanted: int) -> Audio:
-    """Change the rate by a polyphase filter; the first sample keeps its time.  # [t] -> [t * wanted / given]"""
+    """Change the rate by a polyphase filter; the first sample keeps its time."""
     if given == wanted:
         return sound
     from scipy.signal import resample_poly
@@ -105,7 +104,9 @@ def clips(source: Source, split: str = "train") -> Iterator[Clip]:
         for line in manifest.read_text(encoding="utf-8").splitlines():
             row: dict[str, Any] = json.loads(line)
             if row.get("split", split) == split:
-                yield Clip(source.path / row["file"], source.voice or _voice(row.get("voices")) or row["file"])
+                yield Clip(
+                    source.path / row["file"], source.voice or _voice(row.get("voices")) or row["file"]
+                )
         return
     for path in sorted(source.path.rglob("*")):
         hidden = any(word in path.name for word in source.skip)
@@ -121,7 +122,7 @@ def _voice(voices: Any) -> str:
 
 
 def trim(sound: Audio, below: float = 50.0, keep: float = 0.1, rate: int = RATE) -> Audio:
-    """Cut leading and trailing parts that lie `below` dB under the loudest 10 ms, but `keep` seconds of them."""
+    """Cut both ends where they lie `below` dB under the loudest 10 ms, all but `keep` seconds."""
     frame = rate // 100
     count = len(sound) // frame
     if count < 2:
@@ -176,7 +177,9 @@ def build(
         file.seek(0)
         _header(file, total)
     if not rows:
-        raise UnsupportedMedia(f"no usable audio in {[str(s.path) for s in given]}; {len(skipped)} files skipped")
+        raise UnsupportedMedia(
+            f"no usable audio in {[str(s.path) for s in given]}; {len(skipped)} files skipped"
+        )
     index = _index(given, rows, skipped)
     (out / index_name(name)).write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
     return index
@@ -188,15 +191,15 @@ def index_name(name: str) -> str:
 
 def _header(file: Any, samples: int) -> None:
     """Write the .npy header: NumPy pads it so that a grown first axis still fits the same bytes."""
-    np.lib.format.write_array_header_1_0(
-        file, {"descr": "<i2", "fortran_order": False, "shape": (samples,)}
-    )
+    np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": (samples,)})
 
 
 def _index(given: list[Source], rows: list[dict[str, Any]], skipped: dict[str, str]) -> dict[str, Any]:
     hours = [sum(r["length"] for r in rows if r["source"] == i) / RATE / 3600 for i in range(len(given))]
     sources = [
-        dict(name=s.path.name, licence=s.licence, hours=round(h, 4), weight=h if s.weight is None else s.weight)
+        dict(
+            name=s.path.name, licence=s.licence, hours=round(h, 4), weight=h if s.weight is None else s.weight
+        )
         for s, h in zip(given, hours, strict=True)
     ]
     return {

@@ -4,13 +4,24 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from riverrun.models.training.sounds import (
+    RATE,
+    Audio,
+    Rng,
+    db,
+    decays,
+    gate,
+    harmonic,
+    smear,
+    stamp,
+    times,
+    tone,
+    unit,
+    wander,
+    white,
+)
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import butter, lfilter, sosfilt
-
-RATE = 16_000  # Hz
-Audio = NDArray[np.float32]
-Rng = np.random.Generator
 
 
 class Sound(Protocol):
@@ -25,10 +36,10 @@ def noise(rng: Rng, n: int, speech: Sound | None = None, recordings: Sound | Non
     """Draw n samples of noise of a random family, at an RMS of 1.  # [n] float32
 
     Babble and interfering talkers need `speech`, granular textures need `recordings`; without them those
-    families are not drawn. A quarter are mixtures of two families, a sixth switch on and off in time.
+    families are not drawn. Two in five are mixtures of two families, one in six switches on and off in time.
     """
     sound = _draw(rng, n, speech, recordings)
-    if rng.random() < 0.25:
+    if rng.random() < 0.4:
         sound = sound + _draw(rng, n, speech, recordings) * db(rng.uniform(-15, 0))
     if rng.random() < 0.16:
         sound = sound * gate(rng, n)
@@ -39,97 +50,13 @@ def _draw(rng: Rng, n: int, speech: Sound | None, recordings: Sound | None) -> A
     names, shares = zip(*FAMILIES, strict=True)
     weights = np.array(shares, float)
     if speech is None:
-        weights[[name in (babble, talker) for name in names]] = 0
+        weights[[name in (babble, talker, murmur, crowd) for name in names]] = 0
     if recordings is None:
         weights[[name is texture for name in names]] = 0
     family = names[int(rng.choice(len(names), p=weights / weights.sum()))]
     material = recordings if family is texture else speech
     sound = unit(family(rng, n, material))
     return unit(tone(rng, sound)) if rng.random() < 0.3 else sound
-
-
-def unit(sound: NDArray[np.floating]) -> Audio:
-    """Scale to an RMS of 1; silence stays silent."""
-    power = float(np.mean(np.square(sound, dtype=np.float64)))
-    return np.asarray(sound * (1 / np.sqrt(power)) if power > 1e-12 else sound, np.float32)
-
-
-def db(gain: float) -> float:
-    return float(10 ** (gain / 20))
-
-
-def shape(rng: Rng, frequency: NDArray[np.float64], tilt: float | None = None) -> NDArray[np.float64]:
-    """A random magnitude response: a tilt in dB an octave, a broken line, and a few peaks or dips."""
-    octave = np.log2(np.maximum(frequency, 30.0) / 1000)
-    slope = float(rng.uniform(-7, 1.5)) if tilt is None else tilt
-    points = np.sort(rng.uniform(-5, 3, 5))
-    gains = slope * octave + np.interp(octave, points, rng.normal(0, rng.uniform(0, 7), 5))
-    for _ in range(rng.integers(0, 4)):
-        centre, width = rng.uniform(-4, 3), np.exp(rng.uniform(-3.5, 0))
-        gains += rng.normal(0, 10) * np.exp(-(((octave - centre) / width) ** 2))
-    if rng.random() < 0.35:  # a low cut
-        gains += -12 * np.maximum(0, rng.uniform(-4.5, -1) - octave)
-    if rng.random() < 0.35:  # a high cut
-        gains += -rng.uniform(6, 30) * np.maximum(0, octave - rng.uniform(-1.5, 2.5))
-    return np.asarray(10 ** (np.clip(gains, -80, 40) / 20))
-
-
-def tone(rng: Rng, sound: NDArray[np.floating], tilt: float | None = None) -> Audio:
-    """Filter by a random response, in the frequency domain."""
-    size = next_fast_len(len(sound), real=True)
-    coarse = np.geomspace(30, RATE / 2, 96)
-    response = np.interp(np.arange(size // 2 + 1) * (RATE / size), coarse, shape(rng, coarse, tilt))
-    spectrum = rfft(sound.astype(np.float32, copy=False), size) * response.astype(np.float32)
-    return np.asarray(irfft(spectrum, size)[: len(sound)], np.float32)
-
-
-def white(rng: Rng, n: int) -> Audio:
-    return rng.standard_normal(n, dtype=np.float32)
-
-
-def wander(rng: Rng, n: int, rate: float) -> Audio:
-    """A smooth random curve with about `rate` turns a second, normal values."""
-    knots = int(n / RATE * rate) + 3
-    at = np.linspace(0, knots - 1.001, n)
-    low = at.astype(int)
-    part = at - low
-    bend = (part * part * (3 - 2 * part)).astype(np.float32)
-    values = rng.standard_normal(knots, dtype=np.float32)
-    return np.asarray(values[low] * (1 - bend) + values[low + 1] * bend, np.float32)
-
-
-def gate(rng: Rng, n: int) -> Audio:
-    """On and off in time, with ramps of 5 to 200 ms."""
-    rate = np.exp(rng.uniform(np.log(0.4), np.log(4)))
-    level = 0.5 + 0.5 * np.tanh(wander(rng, n, rate) * rng.uniform(3, 30) + rng.uniform(-1, 2))
-    floor = db(rng.uniform(-60, -10))
-    return np.asarray(floor + (1 - floor) * level, np.float32)
-
-
-def times(rng: Rng, n: int, rate: float, regular: float = 0.0) -> NDArray[np.int64]:
-    """Event times: a Poisson process, or steadier where `regular` nears 1."""
-    count = int(n / RATE * rate * 1.5) + 4
-    gaps = (1 - regular) * rng.exponential(1, count) + regular * (1 + 0.05 * rng.standard_normal(count))
-    at = np.cumsum(np.maximum(gaps, 0.01)) * (RATE / rate) - rng.uniform(0, RATE / rate)
-    return np.asarray(at[(at >= 0) & (at < n)], np.int64)
-
-
-def stamp(out: Audio, at: int, grain: NDArray[np.floating], gain: float = 1.0) -> None:
-    """Add a grain in place, cut at the end."""
-    part = grain[: len(out) - at]
-    out[at : at + len(part)] += part * np.float32(gain)
-
-
-def decays(rng: Rng, length: int, low: float, high: float, modes: int, ring: float) -> Audio:
-    """A struck body: decaying inharmonic modes with a short noisy attack.  # [length] float32"""
-    t = np.arange(length, dtype=np.float32) / RATE
-    frequency = np.exp(rng.uniform(np.log(low), np.log(high), modes)).astype(np.float32)
-    decay = (ring * rng.uniform(0.2, 1, modes) * (low / frequency) ** 0.3).astype(np.float32)
-    weight = rng.exponential(1, modes).astype(np.float32)
-    phase = rng.uniform(0, 2 * np.pi, modes).astype(np.float32)
-    waves = np.sin(2 * np.pi * frequency[:, None] * t + phase[:, None]) * np.exp(-t / decay[:, None])
-    attack = white(rng, length) * np.exp(-t / rng.uniform(0.0005, 0.008)) * rng.uniform(0, 2)
-    return np.asarray(weight @ waves + attack, np.float32)
 
 
 def coloured(rng: Rng, n: int, _: Sound | None = None) -> Audio:
@@ -150,22 +77,6 @@ def crossfaded(rng: Rng, n: int, _: Sound | None = None) -> Audio:
     share = 0.5 + 0.5 * np.tanh(1.5 * wander(rng, n, np.exp(rng.uniform(-0.5, 2.5))))
     one, two = unit(tone(rng, white(rng, n))), unit(tone(rng, white(rng, n)))
     return np.asarray(one * share + two * (1 - share) * db(rng.uniform(-12, 12)), np.float32)
-
-
-def harmonic(rng: Rng, phase: NDArray[np.floating], f0: float, fall: float, odd: bool = False) -> Audio:
-    """Sum harmonics of a phase, in cycles, up to 7 kHz.
-
-    A table of one period keeps it cheap; its interpolation is linear.
-    """
-    count = max(1, min(64, int(7000 / f0)))
-    order = np.arange(1, count + 1, 2 if odd else 1)
-    table = np.zeros(2049, np.complex128)
-    table[order] = rng.exponential(1, len(order)) * order ** (-fall) * np.exp(2j * np.pi * rng.random(len(order)))
-    wave = np.fft.irfft(table, 4096).astype(np.float32)
-    at = (np.asarray(phase, np.float64) % 1.0) * 4096
-    low = at.astype(np.int64) & 4095
-    part = (at - at.astype(np.int64)).astype(np.float32)
-    return unit(wave[low] * (1 - part) + wave[(low + 1) & 4095] * part)
 
 
 def hum(rng: Rng, n: int, _: Sound | None = None) -> Audio:
@@ -208,18 +119,48 @@ def crackle(rng: Rng, n: int, _: Sound | None = None) -> Audio:
     return out + unit(tone(rng, white(rng, n))) * np.float32(bed)
 
 
+def rustle(rng: Rng, n: int, _: Sound | None = None) -> Audio:
+    """Cloth, paper, steps, water, breath: bursts of coloured noise, irregular or steady."""
+    longest = np.exp(rng.uniform(np.log(0.02), np.log(0.8)))
+    grains = []
+    for _i in range(3):
+        length = int(longest * rng.uniform(0.4, 1) * RATE)
+        t = np.linspace(0, 1, length, dtype=np.float32)
+        swell = t ** rng.uniform(0.05, 2) * (1 - t) ** rng.uniform(0.5, 5)
+        grains.append(unit(tone(rng, white(rng, length), rng.uniform(-6, 2)) * swell))
+    out = np.zeros(n, np.float32)
+    rate = np.exp(rng.uniform(np.log(0.7), np.log(4 / longest)))
+    for at in times(rng, n, min(rate, 60), rng.uniform(0, 1)):
+        stamp(out, int(at), grains[int(rng.integers(3))], db(rng.uniform(-15, 0)))
+    return unit(out) + unit(tone(rng, white(rng, n))) * np.float32(db(rng.uniform(-60, -10)))
+
+
+def calls(rng: Rng, n: int, _: Sound | None = None) -> Audio:
+    """Birds, dogs, babies, horns, squeaks: tones whose pitch glides, in calls, through a fixed resonance."""
+    base = np.exp(rng.uniform(np.log(150), np.log(3500)))
+    bend = rng.uniform(0.02, 0.6) * wander(rng, n, np.exp(rng.uniform(0, 2.8)))
+    pitch = np.clip(base * 2.0**bend, 60, 7000)
+    rough = 1 + rng.uniform(0, 0.5) * wander(rng, n, rng.uniform(20, 90)) * (rng.random() < 0.4)
+    sound = harmonic(rng, np.cumsum(pitch) / RATE, float(pitch.max()), rng.uniform(0.2, 2)) * rough
+    breath = unit(white(rng, n)) * db(rng.uniform(-40, -8))
+    voiced = tone(rng, sound + breath, rng.uniform(-3, 1)) * gate(rng, n)
+    return np.asarray(voiced + tone(rng, white(rng, n)) * db(rng.uniform(-60, -25)), np.float32)
+
+
 def typing(rng: Rng, n: int, _: Sound | None = None) -> Audio:
     """Keyboards and switches: a press and a release, each a short knock of a few kinds of key."""
     keys = [decays(rng, 1600, 150, 6500, 12, rng.uniform(0.003, 0.02)) for _ in range(3)]
-    keys = [key + tone(rng, white(rng, 1600)) * np.exp(-np.arange(1600) / 80).astype(np.float32) for key in keys]
+    keys = [
+        key + tone(rng, white(rng, 1600)) * np.exp(-np.arange(1600) / 80).astype(np.float32) for key in keys
+    ]
     out = np.zeros(n, np.float32)
     for at in times(rng, n, rng.uniform(2, 10), rng.uniform(0, 0.7)):
         key = unit(keys[int(rng.integers(3))])
         stamp(out, int(at), key, db(rng.uniform(-12, 0)))
         later = int(at + rng.uniform(0.04, 0.14) * RATE)
         if later < n:
-            stamp(out, later, key[::1][:800], db(rng.uniform(-18, -4)))
-    return out + white(rng, n) * np.float32(1e-3)
+            stamp(out, later, key[:800], db(rng.uniform(-18, -4)))
+    return unit(out) + unit(tone(rng, white(rng, n))) * np.float32(db(rng.uniform(-60, -15)))
 
 
 def knocks(rng: Rng, n: int, _: Sound | None = None) -> Audio:
@@ -283,7 +224,14 @@ def music(rng: Rng, n: int, _: Sound | None = None) -> Audio:
 
 
 def _notes(
-    rng: Rng, n: int, step: float, start: float, scale: tuple[int, ...], root: float, voices: int, sustain: float
+    rng: Rng,
+    n: int,
+    step: float,
+    start: float,
+    scale: tuple[int, ...],
+    root: float,
+    voices: int,
+    sustain: float,
 ) -> Audio:
     """Notes at a fixed step from a scale; one timbre, plucked or held."""
     out = np.zeros(n, np.float32)
@@ -353,19 +301,29 @@ def babble(rng: Rng, n: int, speech: Sound | None) -> Audio:
     return tone(rng, out, rng.uniform(-3, 1)) if rng.random() < 0.4 else out
 
 
-def smear(rng: Rng, sound: Audio) -> Audio:
-    """Diffuse reverberation of 0.2 to 1 s."""
-    length = int(rng.uniform(0.2, 1.0) * RATE)
-    tail = white(rng, length) * np.exp(-np.arange(length) * (6.9 / length)).astype(np.float32)
-    size = next_fast_len(len(sound) + length, real=True)
-    return unit(irfft(rfft(sound, size) * rfft(tail, size), size)[: len(sound)])
-
-
 def talker(rng: Rng, n: int, speech: Sound | None) -> Audio:
     """One other talker, far off and 6 dB or more under other noise: louder, it could be the target itself."""
     assert speech is not None
     far = smear(rng, speech.crop(rng, n, 0.2))
     return far * np.float32(db(rng.uniform(-18, -6))) + unit(tone(rng, white(rng, n)))
+
+
+def murmur(rng: Rng, n: int, speech: Sound | None) -> Audio:
+    """Noise with the spectrum of speech, steady or with the loudness of another talker."""
+    assert speech is not None
+    size = next_fast_len(n, real=True)
+    spectrum = np.abs(rfft(speech.crop(rng, n, 0.25), size))
+    turns = np.exp(2j * np.pi * rng.random(len(spectrum), dtype=np.float32)).astype(np.complex64)
+    sound = np.asarray(irfft(spectrum * turns, size)[:n], np.float32)
+    if rng.random() < 0.4:
+        loudness = lfilter([0.004], [1, -0.996], np.abs(speech.crop(rng, n)))
+        sound = sound * np.asarray(loudness, np.float32)
+    return unit(sound)
+
+
+def crowd(rng: Rng, n: int, speech: Sound | None) -> Audio:
+    """A hall full of people: short grains of many voices at many pitches."""
+    return texture(rng, n, speech)
 
 
 def texture(rng: Rng, n: int, recordings: Sound | None) -> Audio:
@@ -376,32 +334,35 @@ def texture(rng: Rng, n: int, recordings: Sound | None) -> Audio:
     grain = int(np.exp(rng.uniform(np.log(0.05), np.log(1.5))) * RATE)
     rate = RATE / grain * np.exp(rng.uniform(np.log(0.7), np.log(4)))
     for at in times(rng, n + grain, min(rate, 25), rng.uniform(0, 0.9)):
-        part = recordings.piece(rng, which[int(rng.integers(len(which)))], grain)
-        speed = np.exp(rng.uniform(-0.9, 0.7))
-        steps = np.arange(0, len(part) - 1, speed)
-        part = np.interp(steps, np.arange(len(part)), part)
-        part = part[::-1] if rng.random() < 0.3 else part
-        part = part * np.sin(np.linspace(0, np.pi, len(part))) ** 0.5
+        cut = recordings.piece(rng, which[int(rng.integers(len(which)))], grain)
+        steps = np.arange(0, len(cut) - 1, np.exp(rng.uniform(-0.9, 0.7)))
+        played = np.interp(steps, np.arange(len(cut)), cut)
+        played = played[::-1] if rng.random() < 0.3 else played
+        played = played * np.sin(np.linspace(0, np.pi, len(played))) ** 0.5
         first = max(0, grain - int(at))
-        stamp(out, max(0, int(at) - grain), part[first:], db(rng.uniform(-9, 0)))
+        stamp(out, max(0, int(at) - grain), played[first:], db(rng.uniform(-9, 0)))
     bed = db(rng.uniform(-60, -20))
     return unit(out) + tone(rng, white(rng, n)) * np.float32(bed)
 
 
 Family = Callable[[Rng, int, Sound | None], Audio]
 FAMILIES: tuple[tuple[Family, float], ...] = (
-    (coloured, 0.17),
-    (crossfaded, 0.06),
+    (coloured, 0.15),
+    (crossfaded, 0.05),
     (hum, 0.04),
-    (engine, 0.11),
-    (crackle, 0.07),
+    (engine, 0.10),
+    (crackle, 0.06),
+    (rustle, 0.08),
+    (calls, 0.04),
     (typing, 0.05),
-    (knocks, 0.07),
-    (alarm, 0.05),
+    (knocks, 0.06),
+    (alarm, 0.04),
     (music, 0.11),
-    (wind, 0.04),
-    (ambience, 0.05),
-    (babble, 0.09),
+    (wind, 0.03),
+    (ambience, 0.03),
+    (babble, 0.08),
+    (murmur, 0.03),
+    (crowd, 0.03),
     (talker, 0.02),
-    (texture, 0.07),
+    (texture, 0.06),
 )

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from riverrun.media.errors import UnsupportedMedia
 
 RATE = 16_000  # Hz
@@ -46,7 +45,7 @@ def early(response: Audio) -> Audio:
 def _places(
     rng: np.random.Generator, size: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Talker, microphone, and the whole samples sound takes between them, so that the direct sound is one tap."""
+    """Talker, microphone, and the way between them in whole samples: the direct sound is one tap."""
     while True:
         ear = rng.uniform(0.3, size - 0.3)
         delay = int(np.exp(rng.uniform(np.log(0.25), np.log(5.0))) / SOUND * RATE)

@@ -1,0 +1,89 @@
+"""The models there are: by name, by task, with their weights in riverrun.assets or in a file a user names."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from riverrun.models.errors import CheckpointError, InvalidRequest
+
+if TYPE_CHECKING:
+    from riverrun.models.contract import StreamModel
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model. `family` is the module whose `load(path, device)` reads its weights."""
+
+    name: str
+    family: str
+    tasks: tuple[str, ...]
+    summary: str
+
+    @property
+    def path(self) -> Path:
+        """Where the embedded weights lie, if they do."""
+        return Path(str(files("riverrun.assets"))) / f"{self.name}.safetensors"
+
+
+RESTORATION = "riverrun.models.restoration.stream"
+MODELS = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "restore-lite",
+            RESTORATION,
+            ("restore", "enhance", "dereverb", "codec", "bandwidth"),
+            "noise, reverb, band limits, clipping and codec damage together, 16 kHz",
+        ),
+        Entry("vocode-lite", RESTORATION, ("mel",), "speech from 80 mel bands, 16 kHz"),
+    )
+}
+FAMILIES = {task: RESTORATION for task in ("restore", "enhance", "dereverb", "codec", "bandwidth", "phase", "mel")}
+
+
+def names() -> list[str]:
+    """Every model that can be loaded by name."""
+    return list(MODELS)
+
+
+def for_task(task: str) -> str:
+    """The default model of a task.
+
+    Raises InvalidRequest if the task is unknown, CheckpointError if no weights come with it.
+    """
+    if task not in FAMILIES:
+        raise InvalidRequest(f"task is {task!r}, expected one of {', '.join(FAMILIES)}")
+    for entry in MODELS.values():
+        if task in entry.tasks:
+            return entry.name
+    raise CheckpointError(
+        f"no weights come with task {task!r}: train them (riverrun train restoration CONFIG, with preset"
+        f" stream-fm-{task}) and name the file with --model FILE.safetensors"
+    )
+
+
+def load(model: str, device: str = "cpu") -> "StreamModel":
+    """A model by name, or from a .safetensors file made by training.
+
+    Raises InvalidRequest if there is neither, CheckpointError if the weights are missing or do not fit.
+    """
+    if model in MODELS:
+        entry = MODELS[model]
+        if not entry.path.exists():
+            raise CheckpointError(f"the weights of {model} are not in this installation ({entry.path.name})")
+        return _load(entry.family, entry.path, device)
+    if model.endswith(".safetensors"):
+        from riverrun.models.checkpoint import KIND, read
+
+        kind = read(Path(model))[0].get(KIND, "nothing")
+        if kind != "restoration":
+            raise CheckpointError(f"{model} says it holds {kind!r}, expected a checkpoint of kind 'restoration'")
+        return _load(RESTORATION, Path(model), device)
+    raise InvalidRequest(f"model is {model!r}, expected one of {', '.join(MODELS)}, or a .safetensors file")
+
+
+def _load(family: str, path: Path, device: str) -> "StreamModel":
+    loaded: StreamModel = import_module(family).load(path, device)
+    return loaded

@@ -1,0 +1,255 @@
+"""One frame through a Backbone with as few operations as a CPU allows.
+
+A frame is small, so what counts is the number of calls, not the arithmetic. Against the module it is made from:
+- frequency comes first and channels last, `[b y, c]`, so that every convolution is one matrix product over three
+  neighbouring bins;
+- that product gives the taps of this frame and of two later ones at once; what later frames need is kept in an
+  accumulator instead of the inputs, and the bias travels with it;
+- norm, convolution bias and flow time are one multiply-add, residual scales are inside the weights;
+- all buffers exist before the first frame.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from riverrun.models.layers.conv import CausalConv2d
+from riverrun.models.layers.norm import SubBandNorm
+from riverrun.models.layers.resample import matrix
+from riverrun.models.restoration.backbone import HALF, Backbone, Residual
+from riverrun.models.state import State
+
+
+@dataclass
+class Buffers:
+    """Where one convolution works, for one batch size."""
+
+    inside: Tensor  # [b, y, c], its input between two rows of zeros
+    windows: Tensor  # [b, y, 3, c], the same memory: three neighbouring bins
+    columns: Tensor  # [b y, 3 c]
+    products: Tensor  # [b y, 3 d]: for this frame, the next tap's, the one after
+
+    @classmethod
+    def make(cls, b: int, y: int, c: int, d: int, like: Tensor) -> "Buffers":
+        padded = like.new_zeros(b, y + 2, c)
+        windows = padded.as_strided((b, y, 3, c), ((y + 2) * c, c, c, 1))
+        return cls(padded[:, 1:-1], windows, like.new_empty(b * y, 3 * c), like.new_empty(b * y, 3 * d))
+
+
+class FrameConv:
+    """A causal 3x3 convolution, one frame at a time; its state is what earlier frames already add to later ones."""
+
+    def __init__(self, name: str, conv: CausalConv2d, bins: int, scale: float, bias: Tensor | None) -> None:
+        """`bias` replaces the layer's own (which whoever reads the output may have taken over)."""
+        self.names = [f"{name.replace('.', '/')}/{i}" for i in range(conv.dilation[1])]
+        self.bins, self.c, self.d = bins, conv.in_channels, conv.out_channels
+        self.weight = rearrange(conv.weight.flip(3) * scale, "d c y t -> (y c) (t d)").contiguous()
+        self.bias = torch.zeros(self.d) if bias is None else bias
+        self.buffers: dict[int, Buffers] = {}
+
+    def start(self, batch: int) -> State:
+        """Accumulators `[b, y, 3 d]`, one per step of dilation; the third part always holds the bias."""
+        return {name: repeat(self.bias, "d -> b y (3 d)", b=batch, y=self.bins).clone() for name in self.names}
+
+    def work(self, batch: int) -> Buffers:
+        if batch not in self.buffers:
+            self.buffers[batch] = Buffers.make(batch, self.bins, self.c, self.d, self.weight)
+        return self.buffers[batch]
+
+    def __call__(self, work: Buffers, state: State) -> Tensor:
+        """Convolve what stands in `work.inside`; the accumulators move on.  # -> [b y, d]"""
+        due = state[self.names[0]]
+        work.columns.view(work.windows.shape).copy_(work.windows)
+        torch.addmm(due.view(-1, 3 * self.d), work.columns, self.weight, out=work.products)
+        due.view(-1, 3 * self.d)[:, : 2 * self.d].copy_(work.products[:, self.d :])
+        for here, there in zip(self.names, self.names[1:], strict=False):
+            state[here], state[there] = state[there], state[here]
+        return work.products[:, : self.d]
+
+
+class FrameResidual:
+    """A Residual block for one frame; `scale` is applied to all it puts out, `extra` added to its bias."""
+
+    def __init__(self, name: str, block: Residual, times: Tensor | None, scale: float, extra: Tensor | float) -> None:
+        skip, bias = block.skip, block.conv2.bias * HALF * scale + extra
+        if skip is not None:
+            bias = bias + skip.bias * HALF * scale
+            self.skip: Tensor | None = skip.weight[:, :, 0, 0].T.contiguous() * (HALF * scale)
+        else:
+            self.skip, self.through = None, HALF * scale
+        first = block.norm0.bins
+        self.sample = matrix(block.resample, first) if block.resample else None
+        self.conv1 = FrameConv(f"{name}.conv1", block.conv1, block.norm1.bins, 1.0, None)
+        self.conv2 = FrameConv(f"{name}.conv2", block.conv2, block.norm1.bins, HALF * scale, bias)
+        self.scale0, self.shift0 = block.norm0.per_bin()
+        self.scale1, shift1 = block.norm1.per_bin()
+        added = block.conv1.bias[None] if times is None else block.conv1.bias + block.shift(times)
+        self.shifts1 = [shift1 + self.scale1 * v for v in added]  # one a flow time
+        self.outputs: dict[int, list[Tensor]] = {}
+
+    def work(self, b: int) -> list[Tensor]:
+        """Own buffers: the block's output, then the activation and the input resampled."""
+        if b not in self.outputs:
+            y, (y0, c) = self.conv1.bins, self.scale0.shape
+            like = self.scale0
+            self.outputs[b] = [like.new_empty(b * y, self.conv2.d)]
+            if self.sample is not None:
+                self.outputs[b] += [like.new_empty(b, y0, c), like.new_empty(b, y, c)]
+        return self.outputs[b]
+
+    def __call__(self, x: Tensor, batch: int, state: State, stage: int) -> Tensor:
+        """# [b y, c] -> [b y', d]"""
+        out, *more = self.work(batch)
+        work1, work2 = self.conv1.work(batch), self.conv2.work(batch)
+        rows = x.view(batch, -1, x.shape[1])
+        if self.sample is None:
+            silu(torch.addcmul(self.shift0, rows, self.scale0, out=work1.inside), inplace=True)
+        else:
+            silu(torch.addcmul(self.shift0, rows, self.scale0, out=more[0]), inplace=True)
+            sample = self.sample.expand(batch, -1, -1)
+            torch.bmm(sample, more[0], out=work1.inside)
+            x = torch.bmm(sample, rows, out=more[1]).view(-1, x.shape[1])
+        middle = self.conv1(work1, state).unflatten(0, (batch, -1))
+        silu(torch.addcmul(self.shifts1[stage], middle, self.scale1, out=work2.inside), inplace=True)
+        last = self.conv2(work2, state)
+        if self.skip is None:
+            return torch.add(last, x, alpha=self.through, out=out)
+        return torch.addmm(last, x, self.skip, out=out)
+
+
+class FrameHead:
+    """norm, SiLU and the convolution that reads a level out."""
+
+    def __init__(self, name: str, norm: SubBandNorm, conv: CausalConv2d) -> None:
+        self.scale, self.shift = norm.per_bin()
+        self.conv = FrameConv(name, conv, norm.bins, 1.0, conv.bias)
+
+    def __call__(self, x: Tensor, batch: int, state: State) -> Tensor:
+        work = self.conv.work(batch)
+        rows = x.view(batch, -1, x.shape[1])
+        silu(torch.addcmul(self.shift, rows, self.scale, out=work.inside), inplace=True)
+        return self.conv(work, state).unflatten(0, (batch, -1))
+
+
+class FrameStep:
+    """A Backbone in evaluation, folded for one frame at a time at fixed flow times.
+
+    Holds working buffers, so one thread may use it at a time; sessions live in the state alone.
+    """
+
+    def __init__(self, net: Backbone, times: Sequence[float] = ()) -> None:
+        """`times` are the flow times the solver visits, one a stage; none for a predictor."""
+        with torch.no_grad():
+            self._fold(net, torch.tensor(times) if times else None)
+
+    def _fold(self, net: Backbone, times: Tensor | None) -> None:
+        config = net.config
+        self.patch, self.inputs = config.patch, config.inputs
+        features = net.embed(times) if net.embed is not None and times is not None else None
+
+        def block(name: str, part: Any, scale: float = 1.0, extra: Tensor | float = 0.0) -> FrameResidual:
+            return FrameResidual(name, part, features, scale, extra)
+
+        bins = config.bins // config.patch
+        self.input = FrameConv("input", net.input, bins, 1.0, net.input.bias)
+        self.descent = [
+            [block(f"descent.{i}.{j}", part) for j, part in enumerate(_list(parts))]
+            for i, parts in enumerate(net.descent)
+        ]
+        pyramid = [(_matrix(p) * HALF, p.bias * HALF) for p in _list(net.pyramid)]
+        self.pyramid = [weight for weight, _ in pyramid]
+        self.downs = [block(f"downs.{i}", part, HALF, pyramid[i][1]) for i, part in enumerate(net.downs)]
+        self.halve = [matrix("down", bins // 2**i) for i in range(len(net.downs))]
+        self.middle = [block(f"middle.{i}", part) for i, part in enumerate(net.middle)]
+        self.ascent = [
+            [block(f"ascent.{i}.blocks.{j}", part) for j, part in enumerate(_list(level.blocks))]
+            for i, level in enumerate(_list(net.ascent))
+        ]
+        self.heads = [
+            FrameHead(f"ascent.{i}.head", level.norm, level.head) for i, level in enumerate(_list(net.ascent))
+        ]
+        self.ups = [block(f"ups.{i}", part) for i, part in enumerate(net.ups)]
+        self.double = [matrix("up", level.norm.bins) for level in _list(net.ascent)[:-1]]
+        depth = len(net.descent)
+        self.aligns = {
+            (depth - 1 - int(key.split("-")[0]), int(key.split("-")[1])): (_matrix(a) * HALF, a.bias * HALF)
+            for key, a in net.aligns.items()
+        }
+
+    def convs(self) -> list[FrameConv]:
+        blocks = [b for group in (*self.descent, self.downs, self.middle, *self.ascent, self.ups) for b in group]
+        return [self.input, *(c for b in blocks for c in (b.conv1, b.conv2)), *(h.conv for h in self.heads)]
+
+    def start(self, batch: int) -> State:
+        """The state before the first frame."""
+        return {name: value for conv in self.convs() for name, value in conv.start(batch).items()}
+
+    def layout(self, spectrum: Tensor) -> Tensor:
+        """A complex frame as the network sees it: bins in groups, real parts before imaginary.
+
+        Shapes: complex `[b, y p]` -> real `[b, y, 2, p]`.
+        """
+        return rearrange(torch.view_as_real(spectrum), "b (y p) two -> b y two p", p=self.patch)
+
+    def spectrum(self, frame: Tensor) -> Tensor:
+        """Undo `layout`.  # real [b, y, 2, p] -> complex [b, y p]"""
+        return rearrange(torch.complex(frame[:, :, 0], frame[:, :, 1]), "b y p -> b (y p)")
+
+    def __call__(self, frames: Sequence[Tensor], state: State, stage: int = 0) -> Tensor:
+        """Map one frame; the state moves on in place.
+
+        Shapes: each of `frames` `[b, y, 2, p]` -> `[b, y, outputs, 2, p]`, valid until the next call.
+        """
+        batch = len(frames[0])
+        work = self.input.work(batch)
+        places = work.inside.unflatten(2, (2, self.inputs, self.patch))
+        for k, frame in enumerate(frames):
+            places[:, :, :, k].copy_(frame)
+        raw = work.inside.reshape(-1, self.input.c)
+        h = self.input(work, state)
+        skips = [h]
+        for i, blocks in enumerate(self.descent):
+            for block in blocks:
+                h = block(h, batch, state, stage)
+                skips.append(h)
+            if i < len(self.downs):
+                halve = self.halve[i].expand(batch, -1, -1)
+                raw = torch.bmm(halve, raw.view(batch, -1, raw.shape[1])).flatten(0, 1)
+                h = self.downs[i](h, batch, state, stage).addmm_(raw, self.pyramid[i])
+        for block in self.middle:
+            h = block(h, batch, state, stage)
+        return self._ascend(h, skips, batch, state, stage)
+
+    def _ascend(self, h: Tensor, skips: list[Tensor], batch: int, state: State, stage: int) -> Tensor:
+        out: Tensor | None = None
+        for i, blocks in enumerate(self.ascent):
+            for j, block in enumerate(blocks):
+                skip = skips.pop()
+                if (i, j) in self.aligns:
+                    weight, bias = self.aligns[i, j]
+                    h = torch.addmm(h, skip, weight, beta=HALF).add_(bias)
+                else:
+                    h = torch.add(h, skip).mul_(HALF)
+                h = block(h, batch, state, stage)
+            read = self.heads[i](h, batch, state)
+            if out is None:
+                out = read
+            else:
+                out = torch.baddbmm(read, self.double[i - 1].expand(batch, -1, -1), out)
+            if i < len(self.ups):
+                h = self.ups[i](h, batch, state, stage)
+        assert out is not None
+        return rearrange(out, "b y (two k p) -> b y k two p", two=2, p=self.patch)
+
+
+def _list(modules: Any) -> list[Any]:
+    return list(modules)
+
+
+def _matrix(conv: nn.Conv2d) -> Tensor:
+    return conv.weight[:, :, 0, 0].T.contiguous()

@@ -48,7 +48,9 @@ def _value(hint: Any, value: Any) -> Any:
     return value
 
 
-def save(path: Path, module: nn.Module, kind: str, config: Any, notes: Mapping[str, str] | None = None) -> None:
+def save(
+    path: Path, module: nn.Module, kind: str, config: Any, notes: Mapping[str, str] | None = None
+) -> None:
     """Write weights with their config; matrices as float16, everything small as float32.
 
     The file appears whole or not at all. `notes` are further header strings.
@@ -71,11 +73,13 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file ({error}); only safetensors are read") from error
+        raise CheckpointError(
+            f"{path} is not a safetensors file ({error}); only safetensors are read"
+        ) from error
 
 
 def config(header: Mapping[str, str], kind: str, of: type[T], path: Path) -> T:

@@ -34,7 +34,9 @@ class JointPath:
 
     def scale(self, which: str, like: Tensor) -> Tensor:
         """`sigma` or `sigma_min` as a tensor that broadcasts over `[..., y, t]`."""
-        value = torch.as_tensor(getattr(self, which), dtype=like.real.dtype if like.is_complex() else like.dtype)
+        value = torch.as_tensor(
+            getattr(self, which), dtype=like.real.dtype if like.is_complex() else like.dtype
+        )
         return value.to(like.device)[..., None] if value.ndim else value.to(like.device)
 
     def begin(self, start: Tensor, z: Tensor) -> Tensor:

@@ -40,7 +40,9 @@ MODELS = {
         Entry("vocode-lite", RESTORATION, ("mel",), "speech from 80 mel bands, 16 kHz"),
     )
 }
-FAMILIES = {task: RESTORATION for task in ("restore", "enhance", "dereverb", "codec", "bandwidth", "phase", "mel")}
+FAMILIES = {
+    task: RESTORATION for task in ("restore", "enhance", "dereverb", "codec", "bandwidth", "phase", "mel")
+}
 
 
 def names() -> list[str]:
@@ -79,7 +81,9 @@ def load(model: str, device: str = "cpu") -> "StreamModel":
 
         kind = read(Path(model))[0].get(KIND, "nothing")
         if kind != "restoration":
-            raise CheckpointError(f"{model} says it holds {kind!r}, expected a checkpoint of kind 'restoration'")
+            raise CheckpointError(
+                f"{model} says it holds {kind!r}, expected a checkpoint of kind 'restoration'"
+            )
         return _load(RESTORATION, Path(model), device)
     raise InvalidRequest(f"model is {model!r}, expected one of {', '.join(MODELS)}, or a .safetensors file")
 

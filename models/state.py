@@ -70,7 +70,9 @@ def save(state: State) -> bytes:
     """A state as bytes: a length-prefixed JSON tree followed by the tensors in safetensors form."""
     from safetensors.torch import save as pack
 
-    tensors = {path: leaf.detach().clone().contiguous() for path, leaf in leaves(state) if isinstance(leaf, Tensor)}
+    tensors = {
+        path: leaf.detach().clone().contiguous() for path, leaf in leaves(state) if isinstance(leaf, Tensor)
+    }
     lists = {path: leaf for path, leaf in leaves(state) if not isinstance(leaf, Tensor)}
     head = json.dumps({"order": [path for path, _ in leaves(state)], "lists": lists}).encode()
     return struct.pack("<Q", len(head)) + head + pack(tensors)

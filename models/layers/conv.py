@@ -1,7 +1,11 @@
-"""Convolution that is causal in time and symmetric in frequency."""
+"""Convolutions that are causal in time and symmetric in frequency: dense, and decoupled into two cheap ones."""
 
 import torch
+import torch.nn.functional as F
+from einops import einsum, rearrange
 from torch import Tensor, nn
+
+KERNEL = 3  # in frequency and in time
 
 
 class CausalConv2d(nn.Conv2d):
@@ -12,16 +16,63 @@ class CausalConv2d(nn.Conv2d):
     Shapes: x `[b, c, y, t]`, past `[b, c, y, past]` -> y `[b, d, y, t]`, past.
     """
 
-    def __init__(self, c: int, d: int, kernel: tuple[int, int] = (3, 3), dilation: int = 1) -> None:
-        """`kernel` is (frequency, time), the first odd; `dilation` is in time."""
-        super().__init__(c, d, kernel, padding=(kernel[0] // 2, 0), dilation=(1, dilation))
-        self.past = (kernel[1] - 1) * dilation  # frames
+    def __init__(self, c: int, d: int, dilation: int = 1) -> None:
+        """`dilation` is in time."""
+        super().__init__(c, d, KERNEL, padding=(KERNEL // 2, 0), dilation=(1, dilation))
+        self.past = (KERNEL - 1) * dilation  # frames
 
     def start(self, batch: int, bins: int) -> Tensor:
         """Silence before the first frame, in the dtype and on the device of the weights."""
-        return self.weight.new_zeros(batch, self.in_channels, bins, self.past)
+        assert self.bias is not None
+        return self.bias.new_zeros(batch, self.in_channels, bins, self.past)
 
     def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Continue a stream by any number of frames."""
         joined = torch.cat([past.to(x.dtype), x], dim=3)
-        return super().forward(joined), joined[..., joined.shape[3] - self.past :].clone()
+        return self(joined), joined[..., joined.shape[3] - self.past :].clone()
+
+    def dense(self) -> Tensor:
+        """The kernel.  # [d, c, 3, 3]"""
+        return self.weight
+
+
+class DecoupledConv2d(CausalConv2d):
+    """A causal convolution as `rank` small kernels a channel, then a 1x1 mix.
+
+    Source: Guo et al. 2018, arXiv 1808.05517, network decoupling; arXiv 2512.19442 (compression).
+    """
+
+    def __init__(self, c: int, d: int, rank: int, dilation: int = 1) -> None:
+        super().__init__(c, d, dilation)
+        del self.weight
+        self.kernels = nn.Parameter(torch.randn(c * rank, 1, KERNEL, KERNEL) / KERNEL)
+        self.mix = nn.Parameter(torch.randn(d, c * rank, 1, 1) / (c * rank) ** 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = F.conv2d(
+            x, self.kernels, padding=self.padding, dilation=self.dilation, groups=self.in_channels
+        )
+        return F.conv2d(parts, self.mix, self.bias)
+
+    def dense(self) -> Tensor:
+        mix = rearrange(self.mix, "d (c k) 1 1 -> d c k", c=self.in_channels)
+        kernels = rearrange(self.kernels, "(c k) 1 y t -> c k y t", c=self.in_channels)
+        return einsum(mix, kernels, "d c k, c k y t -> d c y t")
+
+    @torch.no_grad()
+    def fit(self, weight: Tensor) -> None:
+        """Take the closest rank-limited form of a dense kernel, channel by channel.  # [d, c, 3, 3]"""
+        rank = len(self.kernels) // self.in_channels
+        u, s, v = torch.linalg.svd(rearrange(weight.double(), "d c y t -> c d (y t)"), full_matrices=False)
+        root = s[:, :rank].sqrt()
+        self.mix.copy_(rearrange(u[..., :rank] * root[:, None], "c d k -> d (c k) 1 1"))
+        self.kernels.copy_(
+            rearrange(v[:, :rank] * root[..., None], "c k (y t) -> (c k) 1 y t", y=KERNEL, t=KERNEL)
+        )
+
+
+def causal_conv(c: int, d: int, dilation: int = 1, rank: int = 0) -> CausalConv2d:
+    """A dense convolution, or one decoupled to `rank` where that is less than what it could need."""
+    if rank and rank < min(d, KERNEL * KERNEL):
+        return DecoupledConv2d(c, d, rank, dilation)
+    return CausalConv2d(c, d, dilation)

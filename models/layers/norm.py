@@ -82,9 +82,7 @@ class _BatchNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Any:
         c = x.shape[1] // groups
         count = c * x[:, 0, 0].numel()
-        mean, power = (
-            reduce(_total(v), "(g c) s -> g s", "sum", g=groups) / count for v in (x, x.square())
-        )
+        mean, power = (reduce(_total(v), "(g c) s -> g s", "sum", g=groups) / count for v in (x, x.square()))
         var = (power - mean.square()).clamp_min(0)
         centre, rate = (repeat(v, "g s -> (g c) s", c=c) for v in (mean, torch.rsqrt(var + eps)))
         scale = weight * rate
@@ -100,7 +98,8 @@ class _BatchNorm(torch.autograd.Function):
         dbias = _total(dy)
         dweight = rate * (_total(dy * x) - centre * dbias)
         flat, slope = (
-            repeat(reduce(weight * v, "(g c) s -> g s", "sum", g=ctx.groups), "g s -> (g c) s", c=c) / ctx.count
+            repeat(reduce(weight * v, "(g c) s -> g s", "sum", g=ctx.groups), "g s -> (g c) s", c=c)
+            / ctx.count
             for v in (dbias, dweight)
         )
         tilt = -rate.square() * slope

@@ -5,7 +5,7 @@ Source: arXiv 2512.19442 (network), after NCSN++ of Song et al. 2021, arXiv 2011
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from riverrun.models.layers.conv import CausalConv2d
+from riverrun.models.layers.conv import CausalConv2d, DecoupledConv2d, causal_conv
 from riverrun.models.layers.norm import SubBandNorm
 from riverrun.models.layers.resample import down, up
 from riverrun.models.state import State
@@ -28,6 +28,7 @@ class BackboneConfig:
 
     Units: `bins` are complex frequency bins; `patch` neighbouring bins become channels, which makes the network
     that much cheaper; `inputs` and `outputs` count complex spectra. A `timed` network is told the flow time.
+    A `rank` of 1 to 6 decouples the 3x3 convolutions; 0 leaves them dense.
     """
 
     inputs: int = 2
@@ -38,6 +39,7 @@ class BackboneConfig:
     blocks: int = 2
     patch: int = 1
     timed: bool = True
+    rank: int = 0
 
     def __post_init__(self) -> None:
         step = self.patch * 2 ** (len(self.multipliers) - 1)
@@ -64,13 +66,15 @@ class TimeEmbedding(nn.Module):
 class Residual(nn.Module):
     """norm, SiLU, resample, conv, + time, norm, SiLU, conv; beside it the resampled input.  # [b, c, y, t]"""
 
-    def __init__(self, c: int, d: int, bins: int, embedding: int | None, resample: str = "") -> None:
+    def __init__(
+        self, c: int, d: int, bins: int, embedding: int | None, resample: str = "", rank: int = 0
+    ) -> None:
         super().__init__()
         after = bins // 2 if resample == "down" else bins * 2 if resample == "up" else bins
         self.resample = resample
         self.norm0, self.norm1 = SubBandNorm(c, bins), SubBandNorm(d, after)
-        self.conv1 = CausalConv2d(c, d, dilation=2 if resample == "down" else 1)
-        self.conv2 = CausalConv2d(d, d)
+        self.conv1 = causal_conv(c, d, 2 if resample == "down" else 1, rank)
+        self.conv2 = causal_conv(d, d, rank=rank)
         self.time = nn.Linear(embedding, d) if embedding else None
         self.skip = nn.Conv2d(c, d, 1) if resample or c != d else None
 
@@ -93,11 +97,11 @@ class Residual(nn.Module):
 class Level(nn.Module):
     """What happens at one frequency resolution on the way up: blocks, then a head that reads it out."""
 
-    def __init__(self, blocks: list[Residual], channels: int, bins: int, outputs: int) -> None:
+    def __init__(self, blocks: list[Residual], channels: int, bins: int, outputs: int, rank: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.norm = SubBandNorm(channels, bins)
-        self.head = CausalConv2d(channels, outputs)
+        self.head = causal_conv(channels, outputs, rank=rank)
 
 
 class Backbone(nn.Module):
@@ -112,31 +116,33 @@ class Backbone(nn.Module):
         widths = [config.width * m for m in config.multipliers]
         bins = [config.bins // config.patch // 2**i for i in range(len(widths))]
         inputs, outputs = 2 * config.inputs * config.patch, 2 * config.outputs * config.patch
-        embedding = 4 * config.width if config.timed else None
+        embedding, rank = 4 * config.width if config.timed else None, config.rank
         self.embed = TimeEmbedding(config.width) if config.timed else None
-        self.input = CausalConv2d(inputs, widths[0])
+        self.input = causal_conv(inputs, widths[0], rank=rank)
         self.descent, self.downs, self.pyramid = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         skips, c = [widths[0]], widths[0]
         for i, d in enumerate(widths):
-            blocks = [Residual(c if j == 0 else d, d, bins[i], embedding) for j in range(config.blocks)]
+            blocks = [
+                Residual(c if j == 0 else d, d, bins[i], embedding, rank=rank) for j in range(config.blocks)
+            ]
             self.descent.append(nn.ModuleList(blocks))
             skips += [d] * config.blocks
             c = d
             if i + 1 < len(widths):
-                self.downs.append(Residual(c, c, bins[i], embedding, "down"))
+                self.downs.append(Residual(c, c, bins[i], embedding, "down", rank))
                 self.pyramid.append(nn.Conv2d(inputs, c, 1))
-        self.middle = nn.ModuleList(Residual(c, c, bins[-1], embedding) for _ in range(2))
+        self.middle = nn.ModuleList(Residual(c, c, bins[-1], embedding, rank=rank) for _ in range(2))
         self.ascent, self.ups, self.aligns = nn.ModuleList(), nn.ModuleList(), nn.ModuleDict()
         for i, d in reversed(list(enumerate(widths))):
             blocks = []
             for j in range(config.blocks + (i == 0)):
                 if (skip := skips.pop()) != c:
                     self.aligns[f"{i}-{j}"] = nn.Conv2d(skip, c, 1)
-                blocks.append(Residual(c, d, bins[i], embedding))
+                blocks.append(Residual(c, d, bins[i], embedding, rank=rank))
                 c = d
-            self.ascent.append(Level(blocks, c, bins[i], outputs))
+            self.ascent.append(Level(blocks, c, bins[i], outputs, rank))
             if i:
-                self.ups.append(Residual(c, c, bins[i], embedding, "up"))
+                self.ups.append(Residual(c, c, bins[i], embedding, "up", rank))
         self.reset_parameters()
 
     def convs(self) -> Iterator[tuple[str, CausalConv2d]]:
@@ -147,11 +153,11 @@ class Backbone(nn.Module):
 
     def reset_parameters(self) -> None:
         """Variance-scaling start, biases 0; the last convolution of each branch near zero (DDPM)."""
+        small = {b.conv2 for b in self.modules() if isinstance(b, Residual)}
+        small |= {b.head for b in self.modules() if isinstance(b, Level)}
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                small = module in {b.conv2 for b in self.modules() if isinstance(b, Residual)}
-                small |= module in {b.head for b in self.modules() if isinstance(b, Level)}
-                nn.init.xavier_uniform_(module.weight, gain=math.sqrt(1e-5) if small else 1.0)
+            if isinstance(module, nn.Conv2d | nn.Linear) and not isinstance(module, DecoupledConv2d):
+                nn.init.xavier_uniform_(module.weight, gain=math.sqrt(1e-5) if module in small else 1.0)
                 nn.init.zeros_(module.bias)
 
     def start(self, batch: int) -> State:
@@ -164,7 +170,9 @@ class Backbone(nn.Module):
                 bins[module.head] = module.norm.bins
         return {name.replace(".", "/"): conv.start(batch, bins[conv]) for name, conv in self.convs()}
 
-    def forward(self, x: Tensor, time: Tensor | None = None, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, x: Tensor, time: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
         """Map any number of frames; without a state, start afresh. The state given is not changed."""
         names = {conv: name.replace(".", "/") for name, conv in self.convs()}
         before = self.start(x.shape[0]) if state is None else state
@@ -209,6 +217,23 @@ class Backbone(nn.Module):
                 h = self.ups[len(self.descent) - 1 - i](h, embedding, conv)
         assert out is not None
         return out
+
+
+def decouple(net: Backbone, rank: int) -> Backbone:
+    """The same network with its 3x3 convolutions decoupled to `rank`, as close as that rank allows.
+
+    Raises ValueError unless the net is dense and rank is 1 to 6.
+    """
+    if net.config.rank or not 1 <= rank <= 6:
+        raise ValueError(f"rank is {rank} of a net of rank {net.config.rank}, expected 1 to 6 of a dense one")
+    small = Backbone(replace(net.config, rank=rank))
+    dense = dict(net.convs())
+    same = {k: v for k, v in net.state_dict().items() if k in small.state_dict()}
+    small.load_state_dict(same, strict=False)
+    for name, conv in small.convs():
+        if isinstance(conv, DecoupledConv2d):
+            conv.fit(dense[name].dense())
+    return small
 
 
 def _modules(blocks: Any) -> Iterator[Any]:

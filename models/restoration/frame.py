@@ -48,13 +48,15 @@ class FrameConv:
         """`bias` replaces the layer's own (which whoever reads the output may have taken over)."""
         self.names = [f"{name.replace('.', '/')}/{i}" for i in range(conv.dilation[1])]
         self.bins, self.c, self.d = bins, conv.in_channels, conv.out_channels
-        self.weight = rearrange(conv.weight.flip(3) * scale, "d c y t -> (y c) (t d)").contiguous()
-        self.bias = torch.zeros(self.d) if bias is None else bias
+        self.weight = rearrange(conv.dense().flip(3) * scale, "d c y t -> (y c) (t d)").contiguous()
+        self.bias = self.weight.new_zeros(self.d) if bias is None else bias
         self.buffers: dict[int, Buffers] = {}
 
     def start(self, batch: int) -> State:
         """Accumulators `[b, y, 3 d]`, one per step of dilation; the third part always holds the bias."""
-        return {name: repeat(self.bias, "d -> b y (3 d)", b=batch, y=self.bins).clone() for name in self.names}
+        return {
+            name: repeat(self.bias, "d -> b y (3 d)", b=batch, y=self.bins).clone() for name in self.names
+        }
 
     def work(self, batch: int) -> Buffers:
         if batch not in self.buffers:
@@ -75,7 +77,9 @@ class FrameConv:
 class FrameResidual:
     """A Residual block for one frame; `scale` is applied to all it puts out, `extra` added to its bias."""
 
-    def __init__(self, name: str, block: Residual, times: Tensor | None, scale: float, extra: Tensor | float) -> None:
+    def __init__(
+        self, name: str, block: Residual, times: Tensor | None, scale: float, extra: Tensor | float
+    ) -> None:
         skip, bias = block.skip, block.conv2.bias * HALF * scale + extra
         if skip is not None:
             bias = bias + skip.bias * HALF * scale
@@ -83,7 +87,7 @@ class FrameResidual:
         else:
             self.skip, self.through = None, HALF * scale
         first = block.norm0.bins
-        self.sample = matrix(block.resample, first) if block.resample else None
+        self.sample = matrix(block.resample, first).to(bias) if block.resample else None
         self.conv1 = FrameConv(f"{name}.conv1", block.conv1, block.norm1.bins, 1.0, None)
         self.conv2 = FrameConv(f"{name}.conv2", block.conv2, block.norm1.bins, HALF * scale, bias)
         self.scale0, self.shift0 = block.norm0.per_bin()
@@ -145,7 +149,7 @@ class FrameStep:
     def __init__(self, net: Backbone, times: Sequence[float] = ()) -> None:
         """`times` are the flow times the solver visits, one a stage; none for a predictor."""
         with torch.no_grad():
-            self._fold(net, torch.tensor(times) if times else None)
+            self._fold(net, torch.tensor(times).to(net.input.bias) if times else None)
 
     def _fold(self, net: Backbone, times: Tensor | None) -> None:
         config = net.config
@@ -164,7 +168,8 @@ class FrameStep:
         pyramid = [(_matrix(p) * HALF, p.bias * HALF) for p in _list(net.pyramid)]
         self.pyramid = [weight for weight, _ in pyramid]
         self.downs = [block(f"downs.{i}", part, HALF, pyramid[i][1]) for i, part in enumerate(net.downs)]
-        self.halve = [matrix("down", bins // 2**i) for i in range(len(net.downs))]
+        self.halve = [matrix("down", bins // 2**i).to(net.input.bias) for i in range(len(net.downs))]
+        self.rows: dict[int, list[Tensor]] = {}
         self.middle = [block(f"middle.{i}", part) for i, part in enumerate(net.middle)]
         self.ascent = [
             [block(f"ascent.{i}.blocks.{j}", part) for j, part in enumerate(_list(level.blocks))]
@@ -174,7 +179,7 @@ class FrameStep:
             FrameHead(f"ascent.{i}.head", level.norm, level.head) for i, level in enumerate(_list(net.ascent))
         ]
         self.ups = [block(f"ups.{i}", part) for i, part in enumerate(net.ups)]
-        self.double = [matrix("up", level.norm.bins) for level in _list(net.ascent)[:-1]]
+        self.double = [matrix("up", level.norm.bins).to(net.input.bias) for level in _list(net.ascent)[:-1]]
         depth = len(net.descent)
         self.aligns = {
             (depth - 1 - int(key.split("-")[0]), int(key.split("-")[1])): (_matrix(a) * HALF, a.bias * HALF)
@@ -182,7 +187,9 @@ class FrameStep:
         }
 
     def convs(self) -> list[FrameConv]:
-        blocks = [b for group in (*self.descent, self.downs, self.middle, *self.ascent, self.ups) for b in group]
+        blocks = [
+            b for group in (*self.descent, self.downs, self.middle, *self.ascent, self.ups) for b in group
+        ]
         return [self.input, *(c for b in blocks for c in (b.conv1, b.conv2)), *(h.conv for h in self.heads)]
 
     def start(self, batch: int) -> State:
@@ -210,20 +217,25 @@ class FrameStep:
         places = work.inside.unflatten(2, (2, self.inputs, self.patch))
         for k, frame in enumerate(frames):
             places[:, :, :, k].copy_(frame)
-        raw = work.inside.reshape(-1, self.input.c)
-        h = self.input(work, state)
+        h, raw = self.input(work, state), work.inside
         skips = [h]
         for i, blocks in enumerate(self.descent):
             for block in blocks:
                 h = block(h, batch, state, stage)
                 skips.append(h)
             if i < len(self.downs):
-                halve = self.halve[i].expand(batch, -1, -1)
-                raw = torch.bmm(halve, raw.view(batch, -1, raw.shape[1])).flatten(0, 1)
-                h = self.downs[i](h, batch, state, stage).addmm_(raw, self.pyramid[i])
+                half = self.pyramid_rows(batch)[i]
+                raw = torch.bmm(self.halve[i].expand(batch, -1, -1), raw, out=half)
+                h = self.downs[i](h, batch, state, stage).addmm_(raw.flatten(0, 1), self.pyramid[i])
         for block in self.middle:
             h = block(h, batch, state, stage)
         return self._ascend(h, skips, batch, state, stage)
+
+    def pyramid_rows(self, b: int) -> list[Tensor]:
+        """Where the input pyramid stands, a buffer a level."""
+        if b not in self.rows:
+            self.rows[b] = [m.new_empty(b, len(m), self.input.c) for m in self.halve]
+        return self.rows[b]
 
     def _ascend(self, h: Tensor, skips: list[Tensor], batch: int, state: State, stage: int) -> Tensor:
         out: Tensor | None = None
@@ -232,15 +244,12 @@ class FrameStep:
                 skip = skips.pop()
                 if (i, j) in self.aligns:
                     weight, bias = self.aligns[i, j]
-                    h = torch.addmm(h, skip, weight, beta=HALF).add_(bias)
+                    h = h.addmm_(skip, weight, beta=HALF).add_(bias)
                 else:
-                    h = torch.add(h, skip).mul_(HALF)
+                    h = h.add_(skip).mul_(HALF)
                 h = block(h, batch, state, stage)
             read = self.heads[i](h, batch, state)
-            if out is None:
-                out = read
-            else:
-                out = torch.baddbmm(read, self.double[i - 1].expand(batch, -1, -1), out)
+            out = read if out is None else read.baddbmm_(self.double[i - 1].expand(batch, -1, -1), out)
             if i < len(self.ups):
                 h = self.ups[i](h, batch, state, stage)
         assert out is not None

@@ -58,7 +58,7 @@ class Restoration:
 
     def open(self, request: Request) -> State:
         """The state before the first sample: silence. Checking is the Request's own business."""
-        aim = torch.tensor([_mix(request)], device=self.device)
+        aim = torch.tensor([_mix(request)], dtype=torch.float32, device=self.device)
         state: State = {"seed": [request.seed], "tick": [0], "mix": aim, "aim": aim.clone()}
         spectrum = self.config.spectrum
         for name in ("past", "tail"):

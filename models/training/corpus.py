@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from riverrun.media.errors import CorruptMedia, MediaError, UnsupportedMedia
 
 RATE = 16_000  # Hz, of every pool

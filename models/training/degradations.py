@@ -8,13 +8,14 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.signal import butter, cheby1, ellip, fftconvolve, resample_poly, sosfiltfilt
+
 from riverrun.models.training.codecs import codec
 from riverrun.models.training.corpus import level
 from riverrun.models.training.noises import Sound, noise
 from riverrun.models.training.rooms import room
 from riverrun.models.training.sounds import RATE, Audio, Rng, db, fit, unit, white
-from scipy.fft import irfft, next_fast_len, rfft
-from scipy.signal import butter, cheby1, ellip, fftconvolve, resample_poly, sosfiltfilt
 
 CEILING = 0.99  # largest sample of anything that is handed out
 

@@ -47,10 +47,14 @@ def predictor_loss(model: Restorer, seen: Tensor, noisy: Tensor, target: Tensor,
     heard = synthesise(config, estimate)[0][:, config.latency :] * gain
     clean = target[:, : heard.shape[1]] * gain
     others = [F.l1_loss(magnitudes(heard, w) ** 0.3, magnitudes(clean, w) ** 0.3) for w in (256, 1024)]
-    return 3 * complex_distance + 7 * magnitude_distance + torch.stack(others).mean() + F.l1_loss(heard, clean)
+    return (
+        3 * complex_distance + 7 * magnitude_distance + torch.stack(others).mean() + F.l1_loss(heard, clean)
+    )
 
 
-def flow_loss(model: Restorer, seen: Tensor, first: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
+def flow_loss(
+    model: Restorer, seen: Tensor, first: Tensor, wanted: Tensor, generator: torch.Generator
+) -> Tensor:
     """Squared distance of the velocity at a random flow time, summed over bins, averaged over the batch.
 
     Source: arXiv 2512.19442 (joint flow matching).

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from riverrun.models.training.corpus import Speech, index_name
 from riverrun.models.training.degradations import RECIPES, Recipe, degrade, recipe
 from riverrun.models.training.rooms import Rooms

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.signal import butter, lfilter, sosfilt
+
 from riverrun.models.training.sounds import (
     RATE,
     Audio,
@@ -20,8 +23,6 @@ from riverrun.models.training.sounds import (
     wander,
     white,
 )
-from scipy.fft import irfft, next_fast_len, rfft
-from scipy.signal import butter, lfilter, sosfilt
 
 
 class Sound(Protocol):
@@ -40,9 +41,12 @@ def noise(rng: Rng, n: int, speech: Sound | None = None, recordings: Sound | Non
     """
     sound = _draw(rng, n, speech, recordings)
     if rng.random() < 0.4:
-        sound = sound + _draw(rng, n, speech, recordings) * db(rng.uniform(-15, 0))
+        other = unit(coloured(rng, n)) if rng.random() < 0.5 else _draw(rng, n, speech, recordings)
+        sound = sound + other * np.float32(db(rng.uniform(-15, 3)))
     if rng.random() < 0.16:
         sound = sound * gate(rng, n)
+    if not sound.any():  # sparse events may all fall outside a short stretch
+        sound = coloured(rng, n)
     return unit(sound)
 
 
@@ -122,16 +126,16 @@ def crackle(rng: Rng, n: int, _: Sound | None = None) -> Audio:
 def rustle(rng: Rng, n: int, _: Sound | None = None) -> Audio:
     """Cloth, paper, steps, water, breath: bursts of coloured noise, irregular or steady."""
     longest = np.exp(rng.uniform(np.log(0.02), np.log(0.8)))
-    grains = []
+    bursts = []
     for _i in range(3):
         length = int(longest * rng.uniform(0.4, 1) * RATE)
         t = np.linspace(0, 1, length, dtype=np.float32)
         swell = t ** rng.uniform(0.05, 2) * (1 - t) ** rng.uniform(0.5, 5)
-        grains.append(unit(tone(rng, white(rng, length), rng.uniform(-6, 2)) * swell))
+        bursts.append(unit(tone(rng, white(rng, length), rng.uniform(-6, 2)) * swell))
     out = np.zeros(n, np.float32)
     rate = np.exp(rng.uniform(np.log(0.7), np.log(4 / longest)))
     for at in times(rng, n, min(rate, 60), rng.uniform(0, 1)):
-        stamp(out, int(at), grains[int(rng.integers(3))], db(rng.uniform(-15, 0)))
+        stamp(out, int(at), bursts[int(rng.integers(3))], db(rng.uniform(-15, 0)))
     return unit(out) + unit(tone(rng, white(rng, n))) * np.float32(db(rng.uniform(-60, -10)))
 
 
@@ -295,7 +299,7 @@ def babble(rng: Rng, n: int, speech: Sound | None) -> Audio:
     assert speech is not None
     out = np.zeros(n, np.float32)
     for _ in range(rng.integers(3, 9)):
-        out += speech.crop(rng, n, 0.25) * np.float32(db(rng.uniform(-9, 0)))
+        out += speech.crop(rng, n, 0.25) * np.float32(db(rng.uniform(-4, 0)))
     if rng.random() < 0.5:  # a hall smears them
         out = out + smear(rng, out) * np.float32(rng.uniform(0.3, 1.5))
     return tone(rng, out, rng.uniform(-3, 1)) if rng.random() < 0.4 else out
@@ -322,27 +326,35 @@ def murmur(rng: Rng, n: int, speech: Sound | None) -> Audio:
 
 
 def crowd(rng: Rng, n: int, speech: Sound | None) -> Audio:
-    """A hall full of people: short grains of many voices at many pitches."""
-    return texture(rng, n, speech)
+    """A hall full of people: short grains of many voices at many pitches, smeared."""
+    assert speech is not None
+    grain = int(rng.uniform(0.06, 0.25) * RATE)
+    out = grains(rng, n, speech, 10, grain, rng.uniform(5, 12) * RATE / grain)
+    return out + smear(rng, out) * np.float32(rng.uniform(0.3, 2))
 
 
 def texture(rng: Rng, n: int, recordings: Sound | None) -> Audio:
     """Recorded sounds, cut into grains, stretched, turned around and laid over one another."""
     assert recordings is not None
-    out = np.zeros(n, np.float32)
-    which = [recordings.pick(rng) for _ in range(rng.integers(1, 4))]
     grain = int(np.exp(rng.uniform(np.log(0.05), np.log(1.5))) * RATE)
-    rate = RATE / grain * np.exp(rng.uniform(np.log(0.7), np.log(4)))
-    for at in times(rng, n + grain, min(rate, 25), rng.uniform(0, 0.9)):
-        cut = recordings.piece(rng, which[int(rng.integers(len(which)))], grain)
+    rate = min(25.0, RATE / grain * np.exp(rng.uniform(np.log(0.7), np.log(4))))
+    out = grains(rng, n, recordings, int(rng.integers(1, 4)), grain, rate)
+    return out + tone(rng, white(rng, n)) * np.float32(db(rng.uniform(-60, -20)))
+
+
+def grains(rng: Rng, n: int, source: Sound, files: int, grain: int, rate: float) -> Audio:
+    """Grains from a few files, `rate` a second, each slower or faster, some backwards."""
+    out = np.zeros(n, np.float32)
+    which = [source.pick(rng) for _ in range(files)]
+    for at in times(rng, n + grain, rate, rng.uniform(0, 0.9)):
+        cut = source.piece(rng, which[int(rng.integers(files))], grain)
         steps = np.arange(0, len(cut) - 1, np.exp(rng.uniform(-0.9, 0.7)))
         played = np.interp(steps, np.arange(len(cut)), cut)
         played = played[::-1] if rng.random() < 0.3 else played
         played = played * np.sin(np.linspace(0, np.pi, len(played))) ** 0.5
         first = max(0, grain - int(at))
         stamp(out, max(0, int(at) - grain), played[first:], db(rng.uniform(-9, 0)))
-    bed = db(rng.uniform(-60, -20))
-    return unit(out) + tone(rng, white(rng, n)) * np.float32(bed)
+    return unit(out)
 
 
 Family = Callable[[Rng, int, Sound | None], Audio]

@@ -87,7 +87,9 @@ def schedule(progress: float, step: int) -> float:
     return min(1.0, (step + 1) / 100) * max(0.02, 1 - progress)
 
 
-def train(model: Restorer, recipe: Recipe, mixtures: Any, out: File, resume: bool = True) -> list[dict[str, float]]:
+def train(
+    model: Restorer, recipe: Recipe, mixtures: Any, out: File, resume: bool = True
+) -> list[dict[str, float]]:
     """Train one stage until its minutes are up; give the log, also written to `out`/log.jsonl.
 
     `mixtures` maps an index to (noisy, clean) arrays `[n]`. `out`/last.pt holds what resuming needs; a resumed
@@ -166,6 +168,11 @@ def _note(out: File, step: int, value: float, norm: float, progress: float) -> d
 
 
 def _save(out: File, model: Restorer, optimizer: Optimizer, step: int, seconds: float) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "seconds": seconds,
+    }
     torch.save(state, out / "last.tmp")
     (out / "last.tmp").replace(out / "last.pt")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from riverrun.media.errors import UnsupportedMedia
 
 RATE = 16_000  # Hz

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from riverrun.models.restoration.network import Restorer, complex_noise
 from riverrun.models.restoration.spectrum import synthesise
@@ -32,24 +32,47 @@ def level(noisy: Tensor, target: Tensor) -> Tensor:
     return 0.1 / torch.maximum(rms[1], 0.3 * rms[0]).clamp_min(1e-3)
 
 
-def predictor_loss(model: Restorer, seen: Tensor, noisy: Tensor, target: Tensor, wanted: Tensor) -> Tensor:
+class Pesq(nn.Module):
+    """How much worse than the clean speech a listener model finds it, per batch; 0 where nothing is spoken.
+
+    Source: ITU-T P.862.2 as a differentiable loss, the torch-pesq package.
+    """
+
+    def __init__(self, rate: int) -> None:
+        super().__init__()
+        from torch_pesq import PesqLoss
+
+        self.judge = PesqLoss(0.5, sample_rate=rate)
+
+    def forward(self, heard: Tensor, clean: Tensor) -> Tensor:
+        spoken = clean.square().mean(1).sqrt() > 0.01
+        if not spoken.any():
+            return heard.new_zeros(())
+        distance: Tensor = self.judge(clean[spoken], heard[spoken])
+        return distance.mean().to(heard.dtype)
+
+
+def predictor_loss(
+    model: Restorer, seen: Tensor, noisy: Tensor, target: Tensor, wanted: Tensor, pesq: Pesq | None = None
+) -> Tensor:
     """How far a first estimate is from the clean speech, by compressed spectra as hearing weighs them.
 
-    Complex and magnitude distances of the model's own compressed spectra, then magnitudes at other resolutions
-    raised to 0.3, and a little of the waveform; every example at a common level.
+    Complex and magnitude distances of the model's own compressed spectra, magnitudes at other resolutions
+    raised to 0.3, a little of the waveform, and PESQ where given; every example at a common level.
     Shapes: seen, wanted complex `[b, y, t]`; noisy, target `[b, n]`.
     """
     config, gain = model.config.spectrum, level(noisy, target)
-    estimate = model.predict(seen)
+    with torch.autocast(noisy.device.type, torch.bfloat16):
+        estimate = model.predict(seen)
     scale = gain[..., None] ** config.alpha
     complex_distance = ((estimate - wanted) * scale).abs().square().mean()
     magnitude_distance = ((estimate.abs() - wanted.abs()) * scale).square().mean()
     heard = synthesise(config, estimate)[0][:, config.latency :] * gain
     clean = target[:, : heard.shape[1]] * gain
     others = [F.l1_loss(magnitudes(heard, w) ** 0.3, magnitudes(clean, w) ** 0.3) for w in (256, 1024)]
-    return (
-        3 * complex_distance + 7 * magnitude_distance + torch.stack(others).mean() + F.l1_loss(heard, clean)
-    )
+    spectral = 3 * complex_distance + 7 * magnitude_distance + torch.stack(others).mean()
+    judged = 0.1 * pesq(heard, clean) if pesq else 0.0
+    return spectral + F.l1_loss(heard, clean) + judged
 
 
 def flow_loss(
@@ -63,5 +86,6 @@ def flow_loss(
     begin, end = model.config.path.begin(first, z), model.config.path.end(wanted, z)
     time = torch.rand(len(seen), generator=generator, device=seen.device)
     x = torch.lerp(begin, end, time[:, None, None].to(begin.dtype))
-    velocity = model.velocity(x, time, model.conditions(seen, first))
+    with torch.autocast(seen.device.type, torch.bfloat16):
+        velocity = model.velocity(x, time, model.conditions(seen, first))
     return 0.5 * (velocity - (end - begin)).abs().square().sum((1, 2)).mean()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from riverrun.models.restoration.network import Restorer
 from riverrun.models.restoration.spectrum import analyse
 from riverrun.models.restoration.tasks import observe
-from riverrun.models.training.losses import flow_loss, predictor_loss
+from riverrun.models.training.losses import Pesq, flow_loss, predictor_loss
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,8 @@ class Recipe:
     """How long and how hard to train one stage of a restorer.
 
     Units: `minutes` of wall clock, over which the rate falls from `rate` to 2 % of it; `batch` examples a step;
-    `clip` is the largest gradient norm (None: no limit).
+    `clip` is the largest gradient norm (None: no limit). `pesq` adds a listener
+    model to the predictor's loss (needs the torch-pesq package).
     """
 
     stage: Literal["predictor", "flow"] = "predictor"
@@ -32,6 +33,7 @@ class Recipe:
     batch: int = 8
     rate: float = 2e-3
     clip: float | None = 1.0
+    pesq: bool = True
     seed: int = 0
     save_minutes: float = 5
     log_steps: int = 50
@@ -69,19 +71,6 @@ class Optimizer:
             part.load_state_dict(state)
 
 
-def loss(model: Restorer, stage: str, noisy: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
-    """The loss of one stage on one batch of waveforms.  # [b, n] twice"""
-    spectrum = model.config.spectrum
-    wanted = analyse(spectrum, target)[0]
-    seen = observe(model.config.task, spectrum, analyse(spectrum, noisy)[0])
-    with torch.autocast(noisy.device.type, torch.bfloat16):
-        if stage == "predictor":
-            return predictor_loss(model, seen, noisy, target, wanted)
-        with torch.no_grad():
-            first = model.predict(seen)
-        return flow_loss(model, seen, first, wanted, generator)
-
-
 def schedule(progress: float, step: int) -> float:
     """Share of the peak rate: 100 warm-up steps, then straight down to 2 % as progress goes 0 to 1."""
     return min(1.0, (step + 1) / 100) * max(0.02, 1 - progress)
@@ -111,7 +100,7 @@ def train(
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         step, spent = saved["step"], saved["seconds"]
-    ready = accelerator.prepare(_Stage(model, recipe.stage))
+    ready = accelerator.prepare(Stage(model, recipe))
     begun, saved_at = time.monotonic() - spent, time.monotonic()
     total = torch.zeros((), device=accelerator.device)
     for noisy, target in batches(mixtures, recipe.batch, step * recipe.batch, accelerator):
@@ -138,15 +127,23 @@ def train(
     return rows
 
 
-class _Stage(nn.Module):
-    """The loss as a module, so that several GPUs can share a step."""
+class Stage(nn.Module):
+    """The loss of one stage as a module, so that several GPUs can share a step."""
 
-    def __init__(self, model: Restorer, stage: str) -> None:
+    def __init__(self, model: Restorer, recipe: Recipe) -> None:
         super().__init__()
-        self.model, self.stage = model, stage
+        self.model, self.stage = model, recipe.stage
+        self.pesq = Pesq(model.config.spectrum.rate) if recipe.pesq else None
 
     def forward(self, noisy: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
-        return loss(self.model, self.stage, noisy, target, generator)
+        spectrum = self.model.config.spectrum
+        wanted = analyse(spectrum, target)[0]
+        seen = observe(self.model.config.task, spectrum, analyse(spectrum, noisy)[0])
+        if self.stage == "predictor":
+            return predictor_loss(self.model, seen, noisy, target, wanted, self.pesq)
+        with torch.no_grad(), torch.autocast(noisy.device.type, torch.bfloat16):
+            first = self.model.predict(seen)
+        return flow_loss(self.model, seen, first, wanted, generator)
 
 
 def batches(mixtures: Any, batch: int, start: int, accelerator: Any) -> Iterator[tuple[Tensor, Tensor]]:

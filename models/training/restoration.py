@@ -1,9 +1,6 @@
 """Train a restorer: its predictor first, then its flow, on mixtures made as it goes."""
 
-import json
-import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any, Literal
@@ -14,22 +11,23 @@ from torch import Tensor, nn
 from riverrun.models.restoration.network import Restorer
 from riverrun.models.restoration.spectrum import analyse
 from riverrun.models.restoration.tasks import observe
+from riverrun.models.training.loop import Optimizer, batches, note, schedule
 from riverrun.models.training.losses import Pesq, flow_loss, predictor_loss
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how hard to train one stage of a restorer.
+    """How long and how hard to train one stage of a restorer: a network, or the solver of a trained flow.
 
-    Units: `minutes` of wall clock, over which the rate falls from `rate` to 2 % of it; `batch` examples a step;
+    Units: `minutes` of wall clock (or `steps`, whichever ends first), over which the rate falls from `rate` to 2 %
+    of it; `batch` examples a step;
     `clip` is the largest gradient norm (None: no limit). `pesq` adds a listener
     model to the predictor's loss (needs the torch-pesq package).
     """
 
-    stage: Literal["predictor", "flow"] = "predictor"
+    stage: Literal["predictor", "flow", "tableau"] = "predictor"
     minutes: float = 60
+    steps: int | None = None
     batch: int = 8
     rate: float = 2e-3
     clip: float | None = 1.0
@@ -38,42 +36,9 @@ class Recipe:
     save_minutes: float = 5
     log_steps: int = 50
 
-
-class Optimizer:
-    """Muon for weight matrices (convolutions as matrices), AdamW for everything else.
-
-    Sources: Jordan et al. 2024 (Muon); rate matched to AdamW's as in arXiv 2502.16982.
-    """
-
-    def __init__(self, module: nn.Module, rate: float) -> None:
-        self.matrices = [p for p in module.parameters() if p.ndim > 1 and min(p.shape[0], p[0].numel()) >= 8]
-        chosen = set(self.matrices)
-        others = [p for p in module.parameters() if p not in chosen]
-        self.flat = [nn.Parameter(p.detach().view(len(p), -1)) for p in self.matrices]  # same storage
-        self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(self.flat, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
-        ]
-
-    def step(self, rate: float) -> None:
-        for flat, matrix in zip(self.flat, self.matrices, strict=True):
-            flat.grad = None if matrix.grad is None else matrix.grad.view_as(flat)
-        for part in self.parts:
-            for group in part.param_groups:
-                group["lr"] = rate
-            part.step()
-
-    def state_dict(self) -> list[dict[str, Any]]:
-        return [part.state_dict() for part in self.parts]
-
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        for part, state in zip(self.parts, states, strict=True):
-            part.load_state_dict(state)
-
-
-def schedule(progress: float, step: int) -> float:
-    """Share of the peak rate: 100 warm-up steps, then straight down to 2 % as progress goes 0 to 1."""
-    return min(1.0, (step + 1) / 100) * max(0.02, 1 - progress)
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the way, 1 or more at the end."""
+        return max(seconds / (60 * self.minutes), step / self.steps if self.steps else 0.0)
 
 
 def train(
@@ -84,6 +49,10 @@ def train(
     `mixtures` maps an index to (noisy, clean) arrays `[n]`. `out`/last.pt holds what resuming needs; a resumed
     run goes on from the step it had reached with the minutes it had left.
     """
+    if recipe.stage == "tableau":
+        from riverrun.models.training.tableau import fit
+
+        return fit(model, recipe, mixtures, out)
     from accelerate import Accelerator
 
     accelerator = Accelerator()
@@ -104,7 +73,7 @@ def train(
     begun, saved_at = time.monotonic() - spent, time.monotonic()
     total = torch.zeros((), device=accelerator.device)
     for noisy, target in batches(mixtures, recipe.batch, step * recipe.batch, accelerator):
-        progress = (time.monotonic() - begun) / (60 * recipe.minutes)
+        progress = recipe.progress(step, time.monotonic() - begun)
         if progress >= 1:
             break
         generator = torch.Generator(noisy.device).manual_seed(recipe.seed * 1_000_003 + step)
@@ -116,7 +85,7 @@ def train(
         module.zero_grad()
         step, total = step + 1, total + value.detach()
         if step % recipe.log_steps == 0 and accelerator.is_main_process:
-            rows.append(_note(out, step, float(total) / recipe.log_steps, float(norm), progress))
+            rows.append(note(out, step, float(total) / recipe.log_steps, float(norm), progress))
             total.zero_()
         if time.monotonic() - saved_at > 60 * recipe.save_minutes and accelerator.is_main_process:
             saved_at = time.monotonic()
@@ -144,24 +113,6 @@ class Stage(nn.Module):
         with torch.no_grad(), torch.autocast(noisy.device.type, torch.bfloat16):
             first = self.model.predict(seen)
         return flow_loss(self.model, seen, first, wanted, generator)
-
-
-def batches(mixtures: Any, batch: int, start: int, accelerator: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches from example `start` on, without end, made by one worker; each process takes its own share."""
-    from torch.utils.data import DataLoader
-
-    mine = range(start + accelerator.process_index, 2**62, accelerator.num_processes)
-    loader = DataLoader(mixtures, batch, sampler=mine, num_workers=1, prefetch_factor=4)
-    for noisy, target in loader:
-        yield noisy.to(accelerator.device), target.to(accelerator.device)
-
-
-def _note(out: File, step: int, value: float, norm: float, progress: float) -> dict[str, float]:
-    row = {"step": step, "loss": round(value, 5), "norm": round(norm, 4), "progress": round(progress, 4)}
-    with (out / "log.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")
-    log.info("step %(step)d loss %(loss)g gradient %(norm)g progress %(progress)g", row)
-    return row
 
 
 def _save(out: File, model: Restorer, optimizer: Optimizer, step: int, seconds: float) -> None:

@@ -14,8 +14,8 @@ from riverrun.models.restoration import stream
 from riverrun.models.restoration.network import Restorer
 from riverrun.models.restoration.presets import PRESETS
 from riverrun.models.restoration.stream import Restoration
-from riverrun.models.training.losses import magnitudes, waveform_loss
 from riverrun.models.training.loop import schedule
+from riverrun.models.training.losses import magnitudes, waveform_loss
 from riverrun.models.training.restoration import Recipe, train
 
 SMOKE = Recipe(minutes=5, steps=12, batch=2, rate=3e-3, pesq=False, log_steps=4)
@@ -38,7 +38,10 @@ def small() -> Restorer:
     assert config.predictor and config.flow
     return Restorer(
         replace(
-            config, predictor=replace(config.predictor, width=8), flow=replace(config.flow, width=8), tableau=euler(2)
+            config,
+            predictor=replace(config.predictor, width=8),
+            flow=replace(config.flow, width=8),
+            tableau=euler(2),
         )
     )
 

@@ -21,7 +21,7 @@ from riverrun.models.state import stack
 def milliseconds(call: Callable[[], object], count: int = 200) -> list[float]:
     """Times of `count` calls after a warm-up."""
     times = []
-    for i in range(count + 20):
+    for _ in range(count + 20):
         start = time.perf_counter()
         call()
         times.append((time.perf_counter() - start) * 1e3)

@@ -81,5 +81,8 @@ class StreamModel(Protocol):
         ...
 
     def key(self, state: State) -> Hashable:
-        """Sessions share a step only when their keys are equal (phase, shape bucket, guidance)."""
+        """Sessions share a step only when their keys are equal (phase, shape bucket, guidance).
+
+        The rows of the state given have equal keys. None: a generator has nothing to do until an update.
+        """
         ...

@@ -55,7 +55,12 @@ def unstack(state: State) -> list[State]:
 
 def row(state: State, i: int) -> State:
     """The state of session i, dim 0 kept; shares storage."""
-    return {k: row(v, i) if isinstance(v, dict) else v[i : i + 1] for k, v in state.items()}
+    return part(state, i, i + 1)
+
+
+def part(state: State, start: int, stop: int) -> State:
+    """The states of sessions start to stop - 1; shares storage."""
+    return {k: part(v, start, stop) if isinstance(v, dict) else v[start:stop] for k, v in state.items()}
 
 
 def clone(state: State) -> State:

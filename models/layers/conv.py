@@ -16,6 +16,8 @@ class CausalConv2d(nn.Conv2d):
     Shapes: x `[b, c, y, t]`, past `[b, c, y, past]` -> y `[b, d, y, t]`, past.
     """
 
+    bias: Tensor
+
     def __init__(self, c: int, d: int, dilation: int = 1) -> None:
         """`dilation` is in time."""
         super().__init__(c, d, KERNEL, padding=(KERNEL // 2, 0), dilation=(1, dilation))
@@ -23,7 +25,6 @@ class CausalConv2d(nn.Conv2d):
 
     def start(self, batch: int, bins: int) -> Tensor:
         """Silence before the first frame, in the dtype and on the device of the weights."""
-        assert self.bias is not None
         return self.bias.new_zeros(batch, self.in_channels, bins, self.past)
 
     def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:

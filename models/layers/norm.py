@@ -42,7 +42,8 @@ class SubBandNorm(nn.Module):
                 self.running_var.lerp_(var, self.momentum)
         else:
             y = _affine(bands, *self.affine(self.running_mean, self.running_var))
-        return rearrange(y, "b c s y t -> b c (s y) t")
+        joined: Tensor = rearrange(y, "b c s y t -> b c (s y) t")
+        return joined
 
     def affine(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """The norm as x * scale + shift for each (channel, sub-band).  # [g, s] twice -> [c, s] twice"""

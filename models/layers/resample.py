@@ -9,7 +9,9 @@ from torch import Tensor
 def down(x: Tensor) -> Tensor:
     """Halve the bins of `[b, c, y, t]`: out[m] weighs bins 2m-1 .. 2m+2."""
     even, odd = rearrange(x, "b c (y two) t -> two b c y t", two=2)
-    return (F.pad(odd, (0, 0, 1, 0))[:, :, :-1] + 3 * (even + odd) + F.pad(even, (0, 0, 0, 1))[:, :, 1:]) / 8
+    before, after = F.pad(odd, (0, 0, 1, 0))[:, :, :-1], F.pad(even, (0, 0, 0, 1))[:, :, 1:]
+    total: Tensor = before + 3 * (even + odd) + after
+    return total / 8
 
 
 def up(x: Tensor) -> Tensor:

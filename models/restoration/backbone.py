@@ -158,6 +158,7 @@ class Backbone(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear) and not isinstance(module, DecoupledConv2d):
                 nn.init.xavier_uniform_(module.weight, gain=math.sqrt(1e-5) if module in small else 1.0)
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
     def start(self, batch: int) -> State:
@@ -197,7 +198,7 @@ class Backbone(nn.Module):
         h = conv(self.input, x)
         skips: list[Tensor] = [h]
         for i, blocks in enumerate(self.descent):
-            for block in _modules(blocks):
+            for block in parts(blocks):
                 h = block(h, embedding, conv)
                 skips.append(h)
             if i < len(self.downs):
@@ -206,12 +207,12 @@ class Backbone(nn.Module):
         for block in self.middle:
             h = block(h, embedding, conv)
         out: Tensor | None = None
-        for i, level in zip(reversed(range(len(self.descent))), self.ascent, strict=True):
-            for j, block in enumerate(_modules(level.blocks)):
+        for i, level in zip(reversed(range(len(self.descent))), parts(self.ascent), strict=True):
+            for j, block in enumerate(parts(level.blocks)):
                 skip, align = skips.pop(), f"{i}-{j}"
                 h = ((self.aligns[align](skip) if align in self.aligns else skip) + h).mul_(HALF)
                 h = block(h, embedding, conv)
-            read = conv(_of(level.head), silu(level.norm(h)))
+            read = conv(level.head, silu(level.norm(h)))
             out = read if out is None else up(out) + read
             if i:
                 h = self.ups[len(self.descent) - 1 - i](h, embedding, conv)
@@ -236,10 +237,6 @@ def decouple(net: Backbone, rank: int) -> Backbone:
     return small
 
 
-def _modules(blocks: Any) -> Iterator[Any]:
-    return iter(blocks)
-
-
-def _of(conv: Any) -> CausalConv2d:
-    assert isinstance(conv, CausalConv2d)
-    return conv
+def parts(modules: Any) -> list[Any]:
+    """The members of a ModuleList, whose types a checker cannot see."""
+    return list(modules)

@@ -11,7 +11,7 @@ A frame is small, so what counts is the number of calls, not the arithmetic. Aga
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange, repeat
@@ -21,7 +21,7 @@ from torch.nn.functional import silu
 from riverrun.models.layers.conv import CausalConv2d
 from riverrun.models.layers.norm import SubBandNorm
 from riverrun.models.layers.resample import matrix
-from riverrun.models.restoration.backbone import HALF, Backbone, Residual
+from riverrun.models.restoration.backbone import HALF, Backbone, Residual, parts
 from riverrun.models.state import State
 
 
@@ -80,20 +80,20 @@ class FrameResidual:
     def __init__(
         self, name: str, block: Residual, times: Tensor | None, scale: float, extra: Tensor | float
     ) -> None:
-        skip, bias = block.skip, block.conv2.bias * HALF * scale + extra
-        if skip is not None:
-            bias = bias + skip.bias * HALF * scale
-            self.skip: Tensor | None = skip.weight[:, :, 0, 0].T.contiguous() * (HALF * scale)
-        else:
-            self.skip, self.through = None, HALF * scale
+        self.through = HALF * scale
+        self.skip: Tensor | None = None
+        bias = block.conv2.bias * self.through + extra
+        if block.skip is not None:
+            weight, added = _pointwise(block.skip, self.through)
+            bias, self.skip = bias + added, weight
         first = block.norm0.bins
         self.sample = matrix(block.resample, first).to(bias) if block.resample else None
         self.conv1 = FrameConv(f"{name}.conv1", block.conv1, block.norm1.bins, 1.0, None)
         self.conv2 = FrameConv(f"{name}.conv2", block.conv2, block.norm1.bins, HALF * scale, bias)
         self.scale0, self.shift0 = block.norm0.per_bin()
         self.scale1, shift1 = block.norm1.per_bin()
-        added = block.conv1.bias[None] if times is None else block.conv1.bias + block.shift(times)
-        self.shifts1 = [shift1 + self.scale1 * v for v in added]  # one a flow time
+        middle = block.conv1.bias[None] if times is None else block.conv1.bias + block.shift(times)
+        self.shifts1 = [shift1 + self.scale1 * v for v in middle]  # one a flow time
         self.outputs: dict[int, list[Tensor]] = {}
 
     def work(self, b: int) -> list[Tensor]:
@@ -110,7 +110,7 @@ class FrameResidual:
         """# [b y, c] -> [b y', d]"""
         out, *more = self.work(batch)
         work1, work2 = self.conv1.work(batch), self.conv2.work(batch)
-        rows = x.view(batch, -1, x.shape[1])
+        rows = _rows(x, batch)
         if self.sample is None:
             silu(torch.addcmul(self.shift0, rows, self.scale0, out=work1.inside), inplace=True)
         else:
@@ -118,7 +118,7 @@ class FrameResidual:
             sample = self.sample.expand(batch, -1, -1)
             torch.bmm(sample, more[0], out=work1.inside)
             x = torch.bmm(sample, rows, out=more[1]).view(-1, x.shape[1])
-        middle = self.conv1(work1, state).unflatten(0, (batch, -1))
+        middle = _rows(self.conv1(work1, state), batch)
         silu(torch.addcmul(self.shifts1[stage], middle, self.scale1, out=work2.inside), inplace=True)
         last = self.conv2(work2, state)
         if self.skip is None:
@@ -135,9 +135,9 @@ class FrameHead:
 
     def __call__(self, x: Tensor, batch: int, state: State) -> Tensor:
         work = self.conv.work(batch)
-        rows = x.view(batch, -1, x.shape[1])
+        rows = _rows(x, batch)
         silu(torch.addcmul(self.shift, rows, self.scale, out=work.inside), inplace=True)
-        return self.conv(work, state).unflatten(0, (batch, -1))
+        return _rows(self.conv(work, state), batch)
 
 
 class FrameStep:
@@ -162,28 +162,28 @@ class FrameStep:
         bins = config.bins // config.patch
         self.input = FrameConv("input", net.input, bins, 1.0, net.input.bias)
         self.descent = [
-            [block(f"descent.{i}.{j}", part) for j, part in enumerate(_list(parts))]
-            for i, parts in enumerate(net.descent)
+            [block(f"descent.{i}.{j}", part) for j, part in enumerate(parts(group))]
+            for i, group in enumerate(net.descent)
         ]
-        pyramid = [(_matrix(p) * HALF, p.bias * HALF) for p in _list(net.pyramid)]
+        pyramid = [_pointwise(p, HALF) for p in parts(net.pyramid)]
         self.pyramid = [weight for weight, _ in pyramid]
         self.downs = [block(f"downs.{i}", part, HALF, pyramid[i][1]) for i, part in enumerate(net.downs)]
         self.halve = [matrix("down", bins // 2**i).to(net.input.bias) for i in range(len(net.downs))]
         self.rows: dict[int, list[Tensor]] = {}
         self.middle = [block(f"middle.{i}", part) for i, part in enumerate(net.middle)]
         self.ascent = [
-            [block(f"ascent.{i}.blocks.{j}", part) for j, part in enumerate(_list(level.blocks))]
-            for i, level in enumerate(_list(net.ascent))
+            [block(f"ascent.{i}.blocks.{j}", part) for j, part in enumerate(parts(level.blocks))]
+            for i, level in enumerate(parts(net.ascent))
         ]
         self.heads = [
-            FrameHead(f"ascent.{i}.head", level.norm, level.head) for i, level in enumerate(_list(net.ascent))
+            FrameHead(f"ascent.{i}.head", level.norm, level.head) for i, level in enumerate(parts(net.ascent))
         ]
         self.ups = [block(f"ups.{i}", part) for i, part in enumerate(net.ups)]
-        self.double = [matrix("up", level.norm.bins).to(net.input.bias) for level in _list(net.ascent)[:-1]]
+        self.double = [matrix("up", level.norm.bins).to(net.input.bias) for level in parts(net.ascent)[:-1]]
         depth = len(net.descent)
         self.aligns = {
-            (depth - 1 - int(key.split("-")[0]), int(key.split("-")[1])): (_matrix(a) * HALF, a.bias * HALF)
-            for key, a in net.aligns.items()
+            (depth - 1 - int(key.split("-")[0]), int(key.split("-")[1])): _pointwise(cast(nn.Conv2d, align), HALF)
+            for key, align in net.aligns.items()
         }
 
     def convs(self) -> list[FrameConv]:
@@ -214,7 +214,7 @@ class FrameStep:
         """
         batch = len(frames[0])
         work = self.input.work(batch)
-        places = work.inside.unflatten(2, (2, self.inputs, self.patch))
+        places = work.inside.view(batch, -1, 2, self.inputs, self.patch)
         for k, frame in enumerate(frames):
             places[:, :, :, k].copy_(frame)
         h, raw = self.input(work, state), work.inside
@@ -256,9 +256,12 @@ class FrameStep:
         return rearrange(out, "b y (two k p) -> b y k two p", two=2, p=self.patch)
 
 
-def _list(modules: Any) -> list[Any]:
-    return list(modules)
+def _rows(x: Tensor, batch: int) -> Tensor:
+    """# [b y, c] -> [b, y, c]"""
+    return x.view(batch, -1, x.shape[1])
 
 
-def _matrix(conv: nn.Conv2d) -> Tensor:
-    return conv.weight[:, :, 0, 0].T.contiguous()
+def _pointwise(conv: nn.Conv2d, scale: float) -> tuple[Tensor, Tensor]:
+    """A 1x1 convolution as a matrix `[c, d]` and a bias `[d]`, both scaled."""
+    assert conv.bias is not None
+    return conv.weight[:, :, 0, 0].T.contiguous() * scale, conv.bias * scale

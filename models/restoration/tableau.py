@@ -61,4 +61,5 @@ class LearnedTableau(nn.Module):
 
     def stretch(self, limit: float) -> Tensor:
         """Sum of squared excess of a beyond [-limit, limit], the penalty that keeps it tame."""
-        return (self()[0].abs() - limit).clamp_min(0).square().sum()
+        a: Tensor = self()[0]
+        return (a.abs() - limit).clamp_min(0).square().sum()

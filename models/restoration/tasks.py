@@ -20,13 +20,15 @@ def mel_filters(rate: int, size: int, mels: int = MELS) -> Tensor:
     from torchaudio.functional import melscale_fbanks
 
     filters = melscale_fbanks(size // 2 + 1, 0.0, rate / 2, mels, rate, norm="slaney", mel_scale="slaney")
-    return filters[:-1].T.contiguous()
+    kept: Tensor = filters[:-1].T.contiguous()
+    return kept
 
 
 @lru_cache
 def mel_inverse(rate: int, size: int, mels: int = MELS) -> Tensor:
     """The pseudo-inverse of `mel_filters`.  # [bins, mels]"""
-    return torch.linalg.pinv(mel_filters(rate, size, mels).double()).float()
+    inverse: Tensor = torch.linalg.pinv(mel_filters(rate, size, mels).double())
+    return inverse.float()
 
 
 def to_mel(config: SpectrumConfig, spectrum: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ def magnitudes(x: Tensor, size: int) -> Tensor:
     """Hann magnitudes at half-overlapping frames, scaled by 1/sqrt(size).  # [b, n] -> [b, y, t]"""
     window = torch.hann_window(size, device=x.device)
     spectrum = torch.stft(x, size, size // 2, window=window, return_complex=True)
-    return (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt() / size**0.5
+    power: Tensor = spectrum.real.square() + spectrum.imag.square()
+    return torch.sqrt((power + 1e-9) / size)
 
 
 def waveform_loss(x: Tensor, target: Tensor) -> Tensor:

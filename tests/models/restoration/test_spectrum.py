@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from riverrun.models.restoration.network import Task
 from riverrun.models.restoration.spectrum import (
     SpectrumConfig,
     analyse,
@@ -28,7 +29,7 @@ FRONT_ENDS = {
 def tone(samples: int) -> torch.Tensor:
     """Three partials below the dropped Nyquist bin.  # [2, samples]"""
     t = torch.arange(samples) / 16_000
-    wave = sum(torch.sin(2 * torch.pi * f * t) * 0.2 for f in (220, 1700, 5100))
+    wave = torch.stack([torch.sin(2 * torch.pi * f * t) * 0.2 for f in (220, 1700, 5100)]).sum(0)
     return torch.stack([wave, wave.flip(0)])
 
 
@@ -67,7 +68,7 @@ def test_silence_has_a_derivative() -> None:
     x = torch.zeros(1, 2048, requires_grad=True)
     config = SpectrumConfig()
     y, _ = synthesise(config, analyse(config, x)[0])
-    y.sum().backward()  # type: ignore[no-untyped-call]
+    y.sum().backward()
     assert x.grad is not None and torch.isfinite(x.grad).all()
 
 
@@ -82,10 +83,11 @@ def test_phase_retrieval_and_mel_see_no_phase() -> None:
     config = SpectrumConfig(window="hann")
     spectrum = analyse(config, tone(4096))[0]
     turned = spectrum * torch.polar(torch.ones(256, 16), torch.rand(256, 16) * 6)
-    for task in ("phase", "mel"):
-        seen = observe(task, config, spectrum)  # type: ignore[arg-type]
+    tasks: tuple[Task, ...] = ("phase", "mel")
+    for task in tasks:
+        seen = observe(task, config, spectrum)
         assert not seen.imag.any()
-        assert torch.allclose(observe(task, config, turned).real, seen.real, atol=1e-4)  # type: ignore[arg-type]
+        assert torch.allclose(observe(task, config, turned).real, seen.real, atol=1e-4)
     assert torch.equal(observe("enhance", config, spectrum), spectrum)
 
 

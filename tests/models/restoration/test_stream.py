@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -26,10 +27,13 @@ from tests.models.restoration.test_backbone import random
 TINY = BackboneConfig(inputs=2, width=8, multipliers=(1, 2), blocks=1, patch=4)
 
 
+Audio = NDArray[np.float32]
+
+
 def make(preset: str, tableau: Tableau | None = None) -> Restoration:
     """A preset with random networks of a small width."""
     config = PRESETS[preset]
-    small = {
+    small: dict[str, Any] = {
         name: replace(TINY, inputs=net.inputs, outputs=net.outputs, bins=net.bins, timed=net.timed)
         for name in ("predictor", "flow")
         if (net := getattr(config, name))
@@ -41,14 +45,14 @@ def make(preset: str, tableau: Tableau | None = None) -> Restoration:
     return Restoration(restorer)
 
 
-def speech(hops: int, hop: int = 256, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
+def speech(hops: int, hop: int = 256, seed: int = 0) -> Audio:
     """Noise with a slow swell.  # [hops * hop, 1]"""
     n = hops * hop
     swell = 0.1 + 0.1 * np.sin(np.arange(n) / 900)
     return (np.random.default_rng(seed).normal(size=n) * swell).astype(np.float32)[:, None]
 
 
-def hops(model: Restoration, data: np.ndarray, state: State, start: int = 0) -> tuple[np.ndarray, State]:  # type: ignore[type-arg]
+def hops(model: Restoration, data: Audio, state: State, start: int = 0) -> tuple[Audio, State]:
     size, out = model.config.spectrum.hop, []
     for pts in range(0, len(data), size):
         ((chunk,),), state = model.step([Chunk(data[pts : pts + size], start + pts, 16_000)], state)

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from riverrun.models import load
 from riverrun.models.flow import euler
 from riverrun.models.restoration import stream
+from riverrun.models.restoration.backbone import parts
 from riverrun.models.restoration.network import Restorer
 from riverrun.models.restoration.presets import PRESETS
 from riverrun.models.restoration.stream import Restoration
@@ -21,13 +23,16 @@ from riverrun.models.training.restoration import Recipe, train
 SMOKE = Recipe(minutes=5, steps=12, batch=2, rate=3e-3, pesq=False, log_steps=4)
 
 
+Audio = NDArray[np.float32]
+
+
 class Tones:
     """Tones in noise, each a pure function of its number."""
 
     def __len__(self) -> int:
         return 1_000_000
 
-    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    def __getitem__(self, i: int) -> tuple[Audio, Audio]:
         rng = np.random.default_rng(i)
         clean = 0.2 * np.sin(2 * np.pi * rng.uniform(200, 2000) * np.arange(4096) / 16_000)
         return (clean + 0.1 * rng.normal(size=4096)).astype(np.float32), clean.astype(np.float32)
@@ -70,8 +75,8 @@ def test_a_solver_is_learned_with_the_networks_frozen(tmp_path: Path) -> None:
     before = {k: v.clone() for k, v in model.state_dict().items()}
     assert model.flow is not None
     with torch.no_grad():
-        for level in model.flow.ascent:
-            level.head.weight.normal_(std=0.05)  # type: ignore[union-attr, operator]
+        for level in parts(model.flow.ascent):
+            level.head.weight.normal_(std=0.05)
             before = {k: v.clone() for k, v in model.state_dict().items()}
     base = model.config.tableau
     train(model, replace(SMOKE, stage="tableau", steps=3), Tones(), tmp_path)
@@ -81,9 +86,10 @@ def test_a_solver_is_learned_with_the_networks_frozen(tmp_path: Path) -> None:
 
 def test_a_missing_stage_is_refused(tmp_path: Path) -> None:
     model = Restorer(replace(small().config, flow=None))
-    for stage in ("flow", "tableau"):
+    stages: tuple[Any, ...] = ("flow", "tableau")
+    for stage in stages:
         with pytest.raises(ValueError, match="no flow"):
-            train(model, replace(SMOKE, stage=stage), Tones(), tmp_path)  # type: ignore[arg-type]
+            train(model, replace(SMOKE, stage=stage), Tones(), tmp_path)
 
 
 def test_the_rate_warms_up_and_falls() -> None:

@@ -81,7 +81,9 @@ class Run:
         """Look at an answer: type, shape and place. Raises ModelError."""
         spec = self.model.spec
         if len(outputs) != len(spec.gives):
-            raise ModelError(f"model gave {len(outputs)} outputs, expected one for each of {len(spec.gives)} ports")
+            raise ModelError(
+                f"model gave {len(outputs)} outputs, expected one for each of {len(spec.gives)} ports"
+            )
         for port, chunk, seen in zip(spec.gives, outputs, self.ports, strict=True):
             if chunk is None:
                 continue
@@ -104,7 +106,9 @@ class Run:
 
     def result(self) -> list[NDArray[np.float64]]:
         """What came out, a port each, as numbers in [-1, 1]."""
-        wide = [np.concatenate([c.data for c in seen] or [np.empty(0)]).astype(np.float64) for seen in self.ports]
+        wide = [
+            np.concatenate([c.data for c in seen] or [np.empty(0)]).astype(np.float64) for seen in self.ports
+        ]
         return [d / 255 if p.kind == "video" else d for d, p in zip(wide, self.model.spec.gives, strict=True)]
 
 
@@ -142,7 +146,9 @@ def check_stream(
         limit = TOLERANCE * bench.peak if name in ("batched", "whole", "pieces") else 0
         found = getattr(report, name)
         if found is not None and not found <= limit:
-            raise ModelError(f"stream is not the same {name}: it differs by {found:.3g}, the limit is {limit:.3g}")
+            raise ModelError(
+                f"stream is not the same {name}: it differs by {found:.3g}, the limit is {limit:.3g}"
+            )
     return report
 
 
@@ -158,7 +164,8 @@ class Bench:
             ticks = hops * takes.hop
             swell = 0.1 + 0.1 * np.sin(np.arange(ticks) * 20 / float(takes.rate))[:, None]
             self.data = [
-                (noise(seed, i, (ticks, takes.channels)) * swell).astype(np.float32) for i in range(len(requests))
+                (noise(seed, i, (ticks, takes.channels)) * swell).astype(np.float32)
+                for i in range(len(requests))
             ]
 
     def start(self) -> list[Run]:
@@ -175,7 +182,9 @@ class Bench:
             run.state = part(state, i, i + 1)
             run.give(output)
 
-    def finish(self, run: Run, when: Callable[[Run], bool] = lambda run: run.over) -> list[NDArray[np.float64]]:
+    def finish(
+        self, run: Run, when: Callable[[Run], bool] = lambda run: run.over
+    ) -> list[NDArray[np.float64]]:
         """Step a run alone to its end, or until it is `when`."""
         steps = 0
         while not (run.over or when(run)):
@@ -183,7 +192,9 @@ class Bench:
             self.step([run])
             steps += 1
             if steps > PATIENCE + 100 * run.position:
-                raise ModelError(f"model took {steps} steps and did not end: is its last chunk marked `last`?")
+                raise ModelError(
+                    f"model took {steps} steps and did not end: is its last chunk marked `last`?"
+                )
         result = run.result()
         self.peak = max([self.peak, *(float(np.abs(port).max(initial=0)) for port in result)])
         return result
@@ -196,8 +207,8 @@ class Bench:
             for run in runs[: 1 + turn // 2]:
                 if not run.over:
                     groups.setdefault(run.key(), []).append(run)
-            for group in groups.values():
-                group = group[: self.model.spec.max_batch]
+            if groups:  # one a turn, so that sessions of different phases meet
+                group = max(groups.values(), key=len)[: self.model.spec.max_batch]
                 most = max(most, len(group))
                 self.step(group)
             turn += 1

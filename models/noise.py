@@ -16,7 +16,7 @@ def noise(seed: int, tick: int, shape: Sequence[int]) -> NDArray[np.float32]:
     """
     if not all(-(2**63) <= v < 2**63 for v in (seed, tick)):
         raise ValueError(f"seed is {seed} and tick is {tick}, expected 64-bit signed integers")
-    bits = np.random.Philox(key=[seed % 2**64, tick % 2**64])
+    bits = np.random.Philox(key=np.array([seed % 2**64, tick % 2**64], np.uint64))
     return np.random.Generator(bits).standard_normal(tuple(shape), dtype=np.float32)
 
 

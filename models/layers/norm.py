@@ -36,7 +36,9 @@ class SubBandNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         bands = rearrange(x, "b c (s y) t -> b c s y t", s=self.bands)
         if self.training:
-            y, mean, var = _BatchNorm.apply(bands, self.weight, self.bias, self.groups, self.eps)
+            y, mean, var = _BatchNorm.apply(  # type: ignore[no-untyped-call]
+                bands, self.weight, self.bias, self.groups, self.eps
+            )
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_var.lerp_(var, self.momentum)

@@ -59,7 +59,7 @@ def predictor_loss(
     """How far a first estimate is from the clean speech, by compressed spectra as hearing weighs them.
 
     Complex and magnitude distances of the model's own compressed spectra, magnitudes at other resolutions
-    raised to 0.3, a little of the waveform, and PESQ where given; every example at a common level.
+    raised to 0.3, the waveform, and PESQ where given; every example at a common level.
     Shapes: seen, wanted complex `[b, y, t]`; noisy, target `[b, n]`.
     """
     config, gain = model.config.spectrum, level(noisy, target)
@@ -71,9 +71,9 @@ def predictor_loss(
     heard = synthesise(config, estimate)[0][:, config.latency :] * gain
     clean = target[:, : heard.shape[1]] * gain
     others = [F.l1_loss(magnitudes(heard, w) ** 0.3, magnitudes(clean, w) ** 0.3) for w in (256, 1024)]
-    spectral = 3 * complex_distance + 7 * magnitude_distance + torch.stack(others).mean()
+    spectral = 6 * complex_distance + 6 * magnitude_distance + torch.stack(others).mean()
     judged = 0.1 * pesq(heard, clean) if pesq else 0.0
-    return spectral + F.l1_loss(heard, clean) + judged
+    return spectral + 4 * F.l1_loss(heard, clean) + judged
 
 
 def flow_loss(

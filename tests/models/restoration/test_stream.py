@@ -253,5 +253,5 @@ def test_the_networks_allocate_nothing_per_frame(batch: int) -> None:
     assert model.flow is not None
     frames, state = [torch.randn(batch, 64, 2, 4)] * 3, model.flow.start(batch)
     model.flow(frames, state)
-    with torch.inference_mode(), NoNewStorage():
+    with torch.inference_mode(), NoNewStorage():  # type: ignore[no-untyped-call]
         model.flow(frames, state)

@@ -1,0 +1,133 @@
+"""Two small models: a filter that looks ahead, and a generator that is told its text in pieces."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import conv1d, pad
+
+from riverrun.media import Chunk
+from riverrun.models.contract import Outputs, Port, Spec
+from riverrun.models.errors import InvalidRequest
+from riverrun.models.noise import noise_rows
+from riverrun.models.state import State
+
+
+@dataclass(frozen=True)
+class Loudness:
+    """What a Smooth session asks for."""
+
+    gain: float = 1.0
+
+
+class Smooth:
+    """A gain and a weighted mean that reaches `latency` ticks ahead; each hop takes `evaluations` steps."""
+
+    def __init__(
+        self, rate: int = 16_000, hop: int = 32, latency: int = 20, evaluations: int = 1, max_batch: int = 16
+    ) -> None:
+        port = Port("audio", rate, hop)
+        self.spec = Spec(port, (port,), latency, max_batch)
+        self.evaluations = evaluations
+        self.weights = torch.from_numpy(np.hanning(2 * latency + 3).astype(np.float32)[1:-1] / (latency + 1))
+        self.batches: list[int] = []  # how many shared each step
+
+    def open(self, request: Loudness) -> State:
+        past = torch.zeros(1, len(self.weights) - 1)
+        hop = torch.zeros(1, self.spec.gives[0].hop)
+        return {**self.update({}, request), "past": past, "work": {"hop": hop, "phase": [0], "tick": [0]}}
+
+    def update(self, state: State, request: Loudness) -> State:
+        if not 0 <= request.gain <= 4:
+            raise InvalidRequest(f"gain is {request.gain}, expected 0 to 4")
+        return {**state, "gain": torch.tensor([request.gain])}
+
+    def close(self, state: State) -> None:
+        pass
+
+    def key(self, state: State) -> Hashable:
+        return int(state["work"]["phase"][0])
+
+    def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
+        self.batches.append(len(inputs))
+        work = state["work"]
+        if work["phase"][0] == 0:
+            work["hop"] = torch.from_numpy(np.stack([c.data[:, 0] for c in inputs if c is not None]))
+            work["tick"] = [c.pts for c in inputs if c is not None]
+        work["phase"] = [(phase + 1) % self.evaluations for phase in work["phase"]]
+        if work["phase"][0]:
+            return [(None,)] * len(inputs), state
+        sound = torch.cat([state["past"], work["hop"]], dim=1)
+        state["past"] = sound[:, sound.shape[1] - len(self.weights) + 1 :]
+        mean = self._mean(sound) * state["gain"][:, None]
+        return [
+            (Chunk(row[:, None], tick - self.spec.latency, self.spec.gives[0].rate),)
+            for row, tick in zip(mean.numpy(), work["tick"], strict=True)
+        ], state
+
+    def whole(self, data: NDArray[np.float32], request: Loudness) -> NDArray[np.float32]:
+        sound = pad(torch.from_numpy(data.T.copy()), (self.spec.latency, self.spec.latency))
+        return np.asarray((self._mean(sound) * request.gain).numpy().T)
+
+    def _mean(self, sound: Tensor) -> Tensor:
+        return conv1d(sound[:, None], self.weights[None, None])[:, 0]
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a Teller is told: some text, and whether it was all."""
+
+    text: str
+    end: bool = True
+    seed: int = 0
+
+
+class Teller:
+    """Says each word as one hop: noise drawn towards a tone in three evaluations."""
+
+    spec = Spec(None, (Port("audio", 24_000, 240),), max_batch=8)
+    evaluations = 3
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def open(self, request: Text) -> State:
+        if not isinstance(request.text, str):
+            raise InvalidRequest(f"text is {request.text!r}, expected words")
+        state = {"text": [request.text], "end": [request.end], "seed": [request.seed]}
+        return {**state, "tick": [0], "phase": [0], "x": torch.zeros(1, self.spec.gives[0].hop)}
+
+    def update(self, state: State, request: Text) -> State:
+        if state["end"][0]:
+            raise InvalidRequest("the text has ended, expected no more")
+        return {**state, "text": [state["text"][0] + request.text], "end": [request.end]}
+
+    def close(self, state: State) -> None:
+        pass
+
+    def key(self, state: State) -> Hashable:
+        told = " " in state["text"][0].lstrip() or state["end"][0]
+        return state["phase"][0] if told else None
+
+    def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
+        self.batches.append(len(inputs))
+        hop, rate = self.spec.gives[0].hop, self.spec.gives[0].rate
+        if state["phase"][0] == 0:
+            state["x"] = noise_rows(state["seed"], state["tick"], (hop,))
+        words = [text.split(maxsplit=1)[:1] for text in state["text"]]
+        pitches = torch.tensor([[float(sum(map(ord, *word))) if word else 0.0] for word in words])
+        state["x"] = (state["x"] + 0.5 * torch.sin(pitches * torch.arange(hop) / int(rate) * 3)) / 2
+        state["phase"] = [phase + 1 for phase in state["phase"]]
+        if state["phase"][0] < self.evaluations:
+            return [(None,)] * len(inputs), state
+        outputs: Outputs = []
+        for i, word in enumerate(words):
+            rest = state["text"][i].lstrip()[len("".join(word)) :].lstrip()
+            data = state["x"][i, : hop if word else 0, None].numpy().copy()
+            outputs.append((Chunk(data, state["tick"][i], rate, last=state["end"][i] and not rest),))
+            state["text"][i], state["tick"][i] = rest, state["tick"][i] + len(data)
+        state["phase"] = [0] * len(inputs)
+        return outputs, state

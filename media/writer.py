@@ -87,8 +87,6 @@ class Writer:
         self.stream = cast(
             Any, self.container.add_stream(self.encoder, rate=self._encoder_rate(), layout=self._layout())
         )
-            self.encoder, rate=self._encoder_rate(), layout=self._layout()
-        )
         self._shape(bitrate)
         if self.like:
             self.container.metadata.update(self.like.metadata)

@@ -1,0 +1,209 @@
+"""Batches: seats that step together, their states stacked, and what one step does to them."""
+
+import logging
+import math
+import struct
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from riverrun.models.contract import Outputs, StreamModel
+from riverrun.models.state import State, load, part, stack, unstack
+from riverrun.models.state import save as save_state
+from riverrun.streaming import saving
+from riverrun.streaming.errors import ProtocolError, SessionEnded
+from riverrun.streaming.session import Session
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Seat:
+    """A session's place at a model. Its state is its own, or rows of the batch it last stepped in."""
+
+    name: str  # in the log and in errors
+    model: StreamModel
+    session: Session
+    state: State | None
+    batch: "Batch | None" = None
+    turn: int = 0  # when it last stepped
+    error: SessionEnded | None = None
+    changed: Callable[[], None] = field(default=lambda: None)  # called when there is output, room or an end
+
+    @property
+    def active(self) -> bool:
+        """Whether it may still step."""
+        return self.state is not None or self.batch is not None
+
+    def key(self) -> Hashable:
+        """Seats of equal keys may step together; None: there is nothing to do until an update."""
+        if self.batch is None:
+            return self.model.key(cast(State, self.state))
+        return self.model.key(cast(State, Rows(self.batch.state, *self.batch.place(self))))
+
+    def own(self) -> State:
+        """Take the state out of the batch, without a copy."""
+        if self.batch is not None:
+            self.state, self.batch = part(self.batch.state, *self.batch.place(self)), None
+        assert self.state is not None, f"session {self.name} has left"
+        return self.state
+
+    def leave(self) -> None:
+        """Free the state: nothing will step it again. Twice is once; what goes wrong in it is only logged."""
+        if self.active:
+            state, self.state = self.own(), None
+            try:
+                self.model.close(state)
+            except Exception as error:
+                log.error("session %s could not be closed cleanly", self.name, exc_info=error)
+
+    def fail(self, error: Exception) -> None:
+        """End with an error whose traceback goes to the log, under the session's name."""
+        log.error("session %s failed", self.name, exc_info=error)
+        self.error = SessionEnded(f"session {self.name} failed; the log tells why under that name")
+        self.error.__cause__ = error
+        self.leave()
+
+
+@dataclass(eq=False)
+class Batch:
+    """Seats in the order of their rows in one stacked state."""
+
+    seats: list[Seat]
+    state: State
+
+    def place(self, seat: Seat) -> tuple[int, int]:
+        """The first row of a seat, and the row after its last."""
+        start = sum(other.session.rows for other in self.seats[: self.seats.index(seat)])
+        return start, start + seat.session.rows
+
+
+class Rows(Mapping[str, Any]):
+    """Some rows of a state, cut out leaf by leaf when asked for: a key looks at few of many leaves."""
+
+    def __init__(self, state: State, start: int, stop: int) -> None:
+        self.state, self.start, self.stop = state, start, stop
+
+    def __getitem__(self, name: str) -> Any:
+        value = self.state[name]
+        if isinstance(value, dict):
+            return Rows(value, self.start, self.stop)
+        return value[self.start : self.stop]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.state)
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+
+def sit(
+    name: str,
+    model: StreamModel,
+    request: Any,
+    session: Session,
+    saved: bytes | None = None,
+    device: str = "cpu",
+) -> Seat:
+    """Seat a new session, or with `saved` one that `save` gave. Raises InvalidRequest, ProtocolError."""
+    if session.rows > model.spec.max_batch:
+        raise ProtocolError(
+            f"stream of {session.rows} channels, the limit is {model.spec.max_batch}: mix it first"
+        )
+    if saved is None:
+        state = stack([model.open(request) for _ in range(session.rows)])
+        return Seat(name, model, session, state)
+    try:
+        (size,) = struct.unpack_from("<Q", saved)
+        saving.load(saved[8 : 8 + size], session)
+        return Seat(name, model, session, load(saved[8 + size :], device))
+    except (struct.error, ValueError) as error:
+        raise ProtocolError(f"{len(saved)} bytes are not a saved session of this kind: {error}") from error
+
+
+def save(seat: Seat) -> bytes:
+    """A session and its state. Raises SessionEnded if it has none any more."""
+    if not seat.active:
+        raise seat.error or SessionEnded(f"session {seat.name} has given its last chunk")
+    inside = saving.save(seat.session)
+    return struct.pack("<Q", len(inside)) + inside + save_state(seat.own())
+
+
+def update(seat: Seat, request: Any) -> None:
+    """Change a session, all rows alike. Raises InvalidRequest, and then nothing has changed; SessionEnded."""
+    if not seat.active:
+        raise seat.error or SessionEnded(f"session {seat.name} has given its last chunk")
+    seat.state = stack([seat.model.update(one, request) for one in unstack(seat.own())])
+
+
+def pick(seats: Sequence[Seat], now: float) -> list[Seat]:
+    """The seats to step next, in the order given: the one due first, and those that can go with it.
+
+    Of equal deadlines, the one that has waited longest comes first. What nobody waits for joins no step that
+    somebody waits for.
+    """
+    waiting: list[tuple[float, int, int, Seat, Hashable]] = []
+    for i, seat in enumerate(seats):
+        try:
+            if seat.active and seat.session.ready() and (key := seat.key()) is not None:
+                waiting.append((seat.session.deadline(now), seat.turn, i, seat, key))
+        except Exception as error:
+            seat.fail(error)
+            seat.changed()
+    waiting.sort(key=lambda w: w[:3])
+    chosen, rows = [], 0
+    for due, _, i, seat, key in waiting:
+        first = waiting[0]
+        together = seat.model is first[3].model and key == first[4]
+        fits = rows + seat.session.rows <= seat.model.spec.max_batch
+        if together and fits and math.isinf(due) == math.isinf(first[0]):
+            chosen.append((i, seat))
+            rows += seat.session.rows
+    return [seat for _, seat in sorted(chosen, key=lambda c: c[0])]
+
+
+def gather(seats: list[Seat]) -> Batch:
+    """Stack the states of seats; a batch that steps again as it was is left as it is."""
+    batch = seats[0].batch
+    together = all(seat.batch is batch for seat in seats)  # none has stepped elsewhere since
+    if batch is None or not together or batch.seats != seats:
+        batch = Batch(seats, stack([seat.own() for seat in seats]))
+        for seat in seats:
+            seat.state, seat.batch = None, batch
+    return batch
+
+
+def advance(seats: list[Seat]) -> None:
+    """Step some seats of one model and one key together.
+
+    A step that raises ends all of them; an answer that is not finite, or not what was due, ends its own.
+    """
+    batch, model = gather(seats), seats[0].model
+    try:
+        inputs = [chunk for seat in seats for chunk in seat.session.take()]
+        outputs, batch.state = model.step(inputs, batch.state)
+        if len(outputs) != len(inputs):
+            raise ValueError(f"model answered {len(outputs)} of {len(inputs)} rows")
+    except Exception as error:
+        for seat in seats:
+            seat.fail(error)
+            seat.changed()
+        return
+    places = [batch.place(seat) for seat in seats]
+    for seat, (start, stop) in zip(seats, places, strict=True):
+        try:
+            _deliver(seat, outputs[start:stop])
+        except Exception as error:
+            seat.fail(error)
+        seat.changed()
+
+
+def _deliver(seat: Seat, outputs: Outputs) -> None:
+    for chunk in (chunk for row in outputs for chunk in row if chunk is not None):
+        if chunk.data.dtype.kind == "f" and not np.isfinite(chunk.data).all():
+            raise ValueError(f"model gave values that are NaN or infinite, at tick {chunk.pts}")
+    seat.session.give(outputs)
+    if seat.session.done:
+        seat.leave()

@@ -1,0 +1,86 @@
+"""riverrun.restore on arrays: what comes back has the form of what went in."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import riverrun
+from riverrun.media import CorruptMedia
+from riverrun.models import CheckpointError, InvalidRequest
+from tests.sdk.mutants import tone
+
+
+def noisy(rate: int, channels: int) -> NDArray[np.float32]:
+    """A tone with a little noise, 0.3 s.  # [t, c]"""
+    rng = np.random.default_rng(0)
+    sound = tone(rate, channels, 0.3)
+    return (sound + 0.01 * rng.standard_normal(sound.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_an_array_keeps_its_shape_and_is_changed(tiny: str, rate: int, channels: int) -> None:
+    sound = noisy(rate, channels)
+    clean = riverrun.restore(sound, rate, model=tiny)
+    assert (clean.shape, clean.dtype) == (sound.shape, sound.dtype)
+    assert 1e-4 < np.abs(clean - sound).max() < 1
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_strength_0_gives_the_input_back(tiny: str, rate: int) -> None:
+    sound = noisy(rate, 2)
+    assert np.abs(riverrun.restore(sound, rate, model=tiny, strength=0.0) - sound).max() < 1e-5
+
+
+def test_band_8k_cuts_what_lies_above(tiny: str) -> None:
+    t = np.arange(24_000) / 48_000
+    sound = (0.2 * np.sin(2 * np.pi * 1_000 * t) + 0.2 * np.sin(2 * np.pi * 12_000 * t)).astype(np.float32)
+    heard = {
+        band: np.abs(np.fft.rfft(riverrun.restore(sound, 48_000, model=tiny, strength=0.0, band=band)))[6_000]
+        for band in ("full", "8k")
+    }
+    assert heard["8k"] < 0.01 * heard["full"]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int16", "int32"])
+def test_an_array_keeps_its_dtype_and_level(tiny: str, dtype: str) -> None:
+    sound = noisy(16_000, 1)[:, 0]
+    full = 1 if dtype.startswith("float") else np.iinfo(dtype).max
+    given = (sound * full).astype(dtype)
+    clean = riverrun.restore(given, 16_000, model=tiny, strength=0.0)
+    assert (clean.shape, clean.dtype) == (given.shape, given.dtype)
+    assert np.abs(clean / full - given / full).max() < 1e-4
+
+
+def test_equal_seeds_give_equal_sound_and_others_do_not(tiny: str) -> None:
+    sound = noisy(16_000, 1)
+    one, same, other = (riverrun.restore(sound, 16_000, model=tiny, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("data", [np.zeros((2, 2, 2)), np.zeros(4, complex), np.zeros(0), np.zeros(4, bool)])
+def test_an_array_of_another_kind_is_refused(tiny: str, data: NDArray[np.float64]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        riverrun.restore(data, 16_000, model=tiny)
+
+
+def test_nan_is_refused(tiny: str) -> None:
+    with pytest.raises(CorruptMedia, match="NaN"):
+        riverrun.restore(np.full(100, np.nan), 16_000, model=tiny)
+
+
+def test_a_path_with_a_rate_and_an_array_without_are_refused(tiny: str) -> None:
+    with pytest.raises(ValueError, match="rate"):
+        riverrun.restore("x.wav", 16_000)  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="rate"):
+        riverrun.restore(np.zeros(10))  # type: ignore[call-overload]
+
+
+def test_settings_outside_their_limits_are_refused(tiny: str) -> None:
+    sound = noisy(16_000, 1)
+    for settings in ({"strength": 2.0}, {"band": "4k"}, {"task": "sing"}, {"model": "nobody"}):
+        with pytest.raises(InvalidRequest, match="expected"):
+            riverrun.restore(sound, 16_000, **{"model": tiny if "task" not in settings else None, **settings})
+    with pytest.raises(CheckpointError, match="no such file"):
+        riverrun.restore(sound, 16_000, model="gone.safetensors")

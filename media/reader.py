@@ -18,6 +18,7 @@ from riverrun.media.errors import CorruptMedia, MediaError, UnsupportedMedia
 from riverrun.media.limits import DEFAULT, Limits
 
 Source = str | Path | bytes | BinaryIO
+LOUD = 1000  # times full scale, the loudest sample taken
 GAP_S = 0.05  # seconds of missing timestamps from which on silence is put in
 BLOCK = 1 << 16  # ticks of silence handed on at once
 SHORT_S = 0.25  # seconds by which a file may end before its header says so
@@ -47,8 +48,11 @@ class Packet:
 class Reader:
     """One open file. Iterate `items` once; close it, or use it in a `with`."""
 
-    def __init__(self, source: Source, limits: Limits = DEFAULT) -> None:
-        """Raises UnsupportedMedia or CorruptMedia."""
+    def __init__(self, source: Source, limits: Limits = DEFAULT, format: str | None = None) -> None:
+        """`format` names the container of a headerless file (g722, ...), which nothing in it tells.
+
+        Raises UnsupportedMedia or CorruptMedia.
+        """
         self.limits = limits
         self.name = str(source) if isinstance(source, str | Path) else "the input"
         own = isinstance(source, str | Path | bytes)
@@ -56,7 +60,7 @@ class Reader:
         self.heard, self.until = 0, sys.maxsize  # ticks so far, and at most
         try:
             with self._errors("cannot be opened"):
-                self.container = _demux(self.file)
+                self.container = _demux(self.file, format)
             self._check()
         except MediaError:
             self.close()
@@ -187,8 +191,11 @@ class Reader:
         """Samples of one frame, mixed down and checked.  # [t, c]"""
         for made in convert.resample(frame):
             data = made.to_ndarray().reshape(-1, self.audio.channels)[: self.until - self.heard]
-            if not np.isfinite(data).all():
-                raise CorruptMedia(f"{self.name} holds NaN or infinite samples: export it again")
+            if not np.abs(data).max(initial=0) <= LOUD:  # NaN is not, either
+                raise CorruptMedia(
+                    f"{self.name} holds NaN or infinite samples, or some beyond {LOUD} times full scale:"
+                    " export it again"
+                )
             self.heard += len(data)
             if self.heard > self.limits.seconds * self.audio.rate:
                 raise UnsupportedMedia(
@@ -229,24 +236,34 @@ class Reader:
         try:
             yield
         except (av.FFmpegError, ValueError, EOFError, MemoryError, OverflowError) as error:
-            if self.file.refused is not None:
-                raise self.file.refused from error
-            text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise CorruptMedia(f"{self.name} {what}: {text}") from error
+            if self.file.refused is None:
+                text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                raise CorruptMedia(f"{self.name} {what}: {text}") from error
+        if self.file.refused is not None:
+            raise self.file.refused
 
 
 class _Counted:
-    """A file that refuses to be read beyond a number of bytes; FFmpeg would hide an exception of ours."""
+    """A file that refuses to be read beyond a number of bytes.
+
+    FFmpeg would lose an exception raised while it reads, Ctrl-C too: so it is kept, and the input ends.
+    """
 
     def __init__(self, file: BinaryIO, name: str, limit: int, own: bool) -> None:
         self.file, self.name, self.limit, self.own = file, name, limit, own
         self.count = 0
-        self.refused: UnsupportedMedia | None = None
+        self.refused: BaseException | None = None
         if file.seekable():
             self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int) -> bytes:
-        data = self.file.read(size)
+        if self.refused is not None:
+            return b""
+        try:
+            data = self.file.read(size)
+        except BaseException as error:  # raised again as soon as FFmpeg is done
+            self.refused = error
+            return b""
         self.count += len(data)
         if self.count > 4 * self.limit or (not self.file.seekable() and self.count > self.limit):
             self.refused = UnsupportedMedia(f"{self.name} is larger than the limit of {self.limit} bytes")
@@ -294,18 +311,21 @@ def _check_riff(file: BinaryIO, name: str, size: int) -> None:
         raise CorruptMedia(f"{name} ends after {size} of {said} bytes: it is truncated")
 
 
-def _demux(file: _Counted) -> Any:
+def _demux(file: _Counted, format: str | None) -> Any:
     """Open a container that may look at no other file or address."""
     import av
     import av.logging
 
     with av.logging.Capture():
-        return av.open(file, "r", metadata_errors="replace", options={"protocol_whitelist": "pipe"})
+        return av.open(file, "r", format, metadata_errors="replace", options={"protocol_whitelist": "pipe"})
 
 
-def open_media(source: Source, limits: Limits = DEFAULT) -> Reader:
-    """Open a path, bytes, or a binary file (a pipe will do) for reading. Raises MediaError."""
-    return Reader(source, limits)
+def open_media(source: Source, limits: Limits = DEFAULT, format: str | None = None) -> Reader:
+    """Open a path, bytes, or a binary file (a pipe will do) for reading.
+
+    `format` names the container of a headerless file. Raises MediaError.
+    """
+    return Reader(source, limits, format)
 
 
 def read(source: Source, limits: Limits = DEFAULT) -> tuple[NDArray[np.float32], int]:

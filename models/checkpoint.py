@@ -55,7 +55,7 @@ def save(
 
     The file appears whole or not at all. `notes` are further header strings.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as pack
 
     tensors = {
         name: (value.half() if value.ndim > 1 and value.numel() > 4096 else value.float()).contiguous()
@@ -63,7 +63,7 @@ def save(
     }
     header = {KIND: kind, CONFIG: json.dumps(dataclasses.asdict(config)), **(notes or {})}
     temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary, metadata=header)
+    temporary.write_bytes(pack(tensors, metadata=header))
     temporary.replace(path)
 
 

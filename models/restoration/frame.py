@@ -182,7 +182,9 @@ class FrameStep:
         self.double = [matrix("up", level.norm.bins).to(net.input.bias) for level in parts(net.ascent)[:-1]]
         depth = len(net.descent)
         self.aligns = {
-            (depth - 1 - int(key.split("-")[0]), int(key.split("-")[1])): _pointwise(cast(nn.Conv2d, align), HALF)
+            (depth - 1 - int(key.split("-")[0]), int(key.split("-")[1])): _pointwise(
+                cast(nn.Conv2d, align), HALF
+            )
             for key, align in net.aligns.items()
         }
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from riverrun.media.errors import CorruptMedia, MediaError, UnsupportedMedia
+from riverrun.media import MediaError, UnsupportedMedia, open_media
 
 RATE = 16_000  # Hz, of every pool
 LEVEL = -20.0  # dBFS, active speech level of a crop
@@ -49,22 +49,9 @@ def decode(path: Path, rate: int = RATE) -> Audio:
 
     Raises UnsupportedMedia if there is no audio, CorruptMedia if it cannot be decoded.
     """
-    import av
-
-    try:
-        with av.open(str(path), format=RAW.get(path.suffix.lower())) as container:
-            if not container.streams.audio:
-                raise UnsupportedMedia(f"{path} has no audio stream; name a folder of sound files")
-            resampler = av.AudioResampler(format="fltp")
-            frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
-    except av.FFmpegError as exc:
-        raise CorruptMedia(f"{path} cannot be decoded: {exc}; remove or replace the file") from exc
-    if not frames:
-        raise CorruptMedia(f"{path} holds no samples; remove or replace the file")
-    sound = np.concatenate([frame.to_ndarray().mean(axis=0) for frame in frames]).astype(np.float32)
-    if not np.isfinite(sound).all():
-        raise CorruptMedia(f"{path} holds NaN or infinite samples; remove or replace the file")
-    return resample(sound, frames[0].sample_rate, rate)
+    with open_media(path, format=RAW.get(path.suffix.lower())) as reader:
+        sound = np.concatenate([chunk.data for chunk in reader.chunks()]).mean(axis=1)
+        return resample(sound, reader.audio.rate, rate)
 
 
 def resample(sound: Audio, given: int, wanted: int) -> Audio:

@@ -1,0 +1,78 @@
+"""Judges of speech, and how sure their means are. The judges come with the extra [bench]."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Sound = NDArray[np.float32]
+RATE = 16_000
+NAMES = ("PESQ", "ESTOI", "SI-SDR", "DNSMOS", "DistillMOS")
+
+
+def si_sdr(estimate: Sound, clean: Sound) -> float:
+    """Scale-invariant signal-to-distortion ratio in dB. Source: Le Roux et al. 2019, arXiv 1811.02508."""
+    estimate, clean = (v.astype(np.float64) for v in (estimate, clean))
+    target = clean * (estimate @ clean) / max(float(clean @ clean), 1e-12)
+    rest = estimate - target
+    return float(10 * np.log10(max(float(target @ target), 1e-12) / max(float(rest @ rest), 1e-12)))
+
+
+def pesq(estimate: Sound, clean: Sound) -> float:
+    """Wide-band PESQ; 1.0, the least, where nothing is left to judge."""
+    from pesq import NoUtterancesError, pesq
+
+    try:
+        return float(pesq(RATE, clean, estimate, "wb"))
+    except NoUtterancesError:
+        return 1.0
+
+
+def estoi(estimate: Sound, clean: Sound) -> float:
+    """Extended short-time objective intelligibility."""
+    from pystoi import stoi
+
+    return float(stoi(clean, estimate, RATE, extended=True))
+
+
+def dnsmos(estimate: Sound, _: Sound) -> float:
+    """DNSMOS P.835, overall."""
+    from speechmos import dnsmos
+
+    return float(dnsmos.run(np.clip(estimate, -1, 1), RATE)["ovrl_mos"])
+
+
+@cache
+def _distillmos() -> Any:
+    import distillmos
+
+    return distillmos.ConvTransformerSQAModel().eval()
+
+
+def distill_mos(estimate: Sound, _: Sound) -> float:
+    """DistillMOS, a listener model without a reference."""
+    import torch
+
+    with torch.inference_mode():
+        return float(_distillmos()(torch.from_numpy(np.asarray(estimate, np.float32))[None]))
+
+
+JUDGES: dict[str, Callable[[Sound, Sound], float]] = dict(
+    zip(NAMES, (pesq, estoi, si_sdr, dnsmos, distill_mos), strict=True)
+)
+
+
+def judge(estimate: Sound, clean: Sound) -> list[float]:
+    """Every metric of one result, in the order of NAMES."""
+    return [JUDGES[name](estimate, clean) for name in NAMES]
+
+
+def interval(values: Sequence[float], seed: int = 0, draws: int = 2_000) -> tuple[float, float, float]:
+    """Mean, and the ends of its 95 % bootstrap interval."""
+    data = np.asarray(values, np.float64)
+    rng = np.random.default_rng(seed)
+    means = data[rng.integers(0, len(data), (draws, len(data)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(data.mean()), float(low), float(high)

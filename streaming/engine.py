@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Literal, Self, TypeVar
@@ -268,10 +269,12 @@ def run(
     rate: Rate | None = None,
     channels: int | None = None,
     band: Band = "full",
+    threads: int = 1,
 ) -> Iterator[Chunk]:
     """Stream one input through a model in the caller's thread, with bounded memory.
 
-    Rate and channels are those of the first chunk, if any. Raises what `feed` and `poll` raise.
+    Rate and channels are those of the first chunk, if any. `threads` torch may use while it steps: a small
+    model is slower with more than one. Raises what `feed` and `poll` raise.
     """
     source = iter(chunks)
     first = next(source, None)
@@ -285,12 +288,12 @@ def run(
             while len(chunk) > session.credit:
                 head, chunk = cut(chunk, chunk.pts + session.credit)
                 session.feed(head)
-                yield from _steps(seat)
+                yield from _steps(seat, threads)
             session.feed(chunk)
-            yield from _steps(seat)
+            yield from _steps(seat, threads)
         if model.spec.takes:
             session.finish()
-        yield from _steps(seat)
+        yield from _steps(seat, threads)
         if not session.done:
             raise ProtocolError(
                 "the model waits for an update, and this stream has none: end it in its request"
@@ -299,10 +302,22 @@ def run(
         seat.leave()
 
 
-def _steps(seat: Seat) -> Iterator[Chunk]:
+@contextmanager
+def _inference(threads: int) -> Iterator[None]:
+    """No derivatives and so many threads, the caller's settings back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _steps(seat: Seat, threads: int) -> Iterator[Chunk]:
     """Step a seat until it needs more input."""
     while True:
-        with torch.inference_mode():  # not around the yield, which would set it in the caller
+        with _inference(threads):  # not around the yield, which would set it in the caller
             seats = pick([seat], 0.0)
             if seats:
                 advance(seats)

@@ -124,16 +124,17 @@ def test_sdk_sees_only_the_parts_of_streaming_meant_for_it() -> None:
 
 
 def test_sdk_imports_what_is_heavy_inside_functions() -> None:
-    ours = ("riverrun.media", "riverrun.models", "riverrun.streaming")
-    eager = [i for i in within("sdk") if not i.lazy]
-    assert not breaches(eager, *ours, "torch", "torchaudio", "scipy", "numpy", "rich", "asyncio")
+    """But for measure.py, which is itself imported inside functions only."""
+    banned = ("riverrun.media", "riverrun.models", "riverrun.streaming", "riverrun.measure")
+    eager = [i for i in within("sdk") if not i.lazy and i.file != "sdk/measure.py"]
+    assert not breaches(eager, *banned, "torch", "torchaudio", "scipy", "numpy", "rich", "asyncio")
 
 
 @pytest.mark.parametrize(
     ("library", "doors"),
     [
         ("av", ("media/", "streaming/webrtc.py")),
-        ("torch", ("models/", "streaming/engine.py", "sdk/cli/")),
+        ("torch", ("models/", "streaming/engine.py", "sdk/local.py", "sdk/cli/")),
         ("threading", ("streaming/engine.py",)),
         ("concurrent", ("streaming/engine.py",)),
         ("asyncio", ("streaming/", "sdk/")),

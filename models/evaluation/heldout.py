@@ -16,6 +16,7 @@ from riverrun.models.training.corpus import decode
 Sound = NDArray[np.float32]
 RATE = 16_000
 SECONDS = 5.0
+SPOKEN = 24_000  # Hz, of the teacher
 CONDITIONS = ("noise", "noise+reverb", "noise+band", "reverb", "noise+reverb+band", "clean")
 ROOMS = ("Concrete Room", "Derlon Sanctuary", "Accoustic2_Impulse", "ir_bathroom1")
 VOICES = ("af_kore", "am_eric", "bf_lily", "bm_lewis")  # of the teacher, held out of every recipe
@@ -165,7 +166,6 @@ def _real(packages: Packages) -> Iterator[tuple[str, list[Sound]]]:
 def _synthetic(packages: Packages) -> Iterator[tuple[str, list[Sound]]]:
     """The held-out voices of the teacher, reading sentences no recipe holds; kept beside the packages."""
     from riverrun.models.training.corpus import resample
-    from riverrun.models.training.teacher import RATE as SPOKEN
     from riverrun.models.training.teacher import Teacher
 
     teacher = None

@@ -14,9 +14,9 @@ NAMES = ("PESQ", "ESTOI", "SI-SDR", "DNSMOS", "DistillMOS")
 
 def si_sdr(estimate: Sound, clean: Sound) -> float:
     """Scale-invariant signal-to-distortion ratio in dB. Source: Le Roux et al. 2019, arXiv 1811.02508."""
-    estimate, clean = (v.astype(np.float64) for v in (estimate, clean))
-    target = clean * (estimate @ clean) / max(float(clean @ clean), 1e-12)
-    rest = estimate - target
+    heard, wanted = (v.astype(np.float64) for v in (estimate, clean))
+    target = wanted * (heard @ wanted) / max(float(wanted @ wanted), 1e-12)
+    rest = heard - target
     return float(10 * np.log10(max(float(target @ target), 1e-12) / max(float(rest @ rest), 1e-12)))
 
 

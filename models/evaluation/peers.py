@@ -191,7 +191,7 @@ class RnNoise(_FullBand):
         pcm = np.round(np.clip(x, -1, 1) * 32767).astype(np.int16)
         out = [rnnoise.process_mono_frame(state, part)[0] for part in pcm.reshape(-1, 480)]
         rnnoise.destroy(state)
-        return np.concatenate(out).astype(np.float32).ravel() / 32768
+        return np.asarray(np.concatenate(out).ravel() / 32768, np.float32)
 
     def step(self) -> Callable[[], object]:
         from pyrnnoise import rnnoise

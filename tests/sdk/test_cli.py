@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import av
@@ -41,7 +40,7 @@ def packets(path: Path) -> list[bytes]:
         ("mp3", "mp3", 44_100, 2),
         ("m4a", "aac", 48_000, 1),
         ("ogg", "libopus", 48_000, 2),
-        ("ogg", "libvorbis", 44_100, 1),
+        ("mka", "libopus", 48_000, 1),
     ],
 )
 def test_a_file_comes_back_in_its_form(
@@ -151,19 +150,17 @@ def test_an_interrupted_command_leaves_nothing_half_done(
     tiny: str, tmp_path: Path, sent: signal.Signals, status: int
 ) -> None:
     """The input is a pipe that stays open, so the command is in the middle of its work whatever the machine."""
-    source = write(tmp_path / "in.wav", tone(48_000, 2, 2), 48_000, "pcm_s16le").read_bytes()
+    source = write(tmp_path / "in.wav", tone(48_000, 2, 12), 48_000, "pcm_s16le").read_bytes()
     target = tmp_path / "out"
-    target.mkdir()
     command = [*COMMAND, "restore", "-", "-o", str(target / "out.wav"), "--model", tiny]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdin and child.stderr
-        child.stdin.write(source[: len(source) // 2])
+        child.stdin.write(source[:-100])  # all but the end: returns when most of it has been read
         child.stdin.flush()
-        waited = threading.Event()
-        while not os.listdir(target) and child.poll() is None:
-            waited.wait(0.02)
+        begun = os.listdir(target)
         child.send_signal(sent)
         told = child.stderr.read()
+    assert begun and "out.wav" not in begun
     assert child.returncode == status, told
     assert b"Traceback" not in told
     assert os.listdir(target) == []

@@ -1,5 +1,7 @@
 """riverrun.restore on arrays: what comes back has the form of what went in."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -70,6 +72,18 @@ def test_nan_is_refused(tiny: str) -> None:
         riverrun.restore(np.full(100, np.nan), 16_000, model=tiny)
 
 
+def test_the_callers_threads_are_left_as_they_were(tiny: str) -> None:
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        riverrun.restore(noisy(16_000, 1), 16_000, model=tiny)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_a_path_with_a_rate_and_an_array_without_are_refused(tiny: str) -> None:
     with pytest.raises(ValueError, match="rate"):
         riverrun.restore("x.wav", 16_000)  # type: ignore[call-overload]
@@ -77,10 +91,17 @@ def test_a_path_with_a_rate_and_an_array_without_are_refused(tiny: str) -> None:
         riverrun.restore(np.zeros(10))  # type: ignore[call-overload]
 
 
-def test_settings_outside_their_limits_are_refused(tiny: str) -> None:
-    sound = noisy(16_000, 1)
-    for settings in ({"strength": 2.0}, {"band": "4k"}, {"task": "sing"}, {"model": "nobody"}):
-        with pytest.raises(InvalidRequest, match="expected"):
-            riverrun.restore(sound, 16_000, **{"model": tiny if "task" not in settings else None, **settings})
+@pytest.mark.parametrize(
+    "settings", [{"strength": 2.0}, {"band": "4k"}, {"task": "sing"}, {"model": "nobody"}]
+)
+def test_settings_outside_their_limits_are_refused(tiny: str, settings: dict[str, Any]) -> None:
+    given = settings if "task" in settings else {"model": tiny} | settings
+    with pytest.raises(InvalidRequest, match="expected"):
+        riverrun.restore(noisy(16_000, 1), 16_000, **given)
+
+
+def test_unknown_settings_and_missing_weights_are_refused() -> None:
+    with pytest.raises(TypeError, match="strenght"):
+        riverrun.restore("x.wav", strenght=0.5)  # type: ignore[call-overload]
     with pytest.raises(CheckpointError, match="no such file"):
-        riverrun.restore(sound, 16_000, model="gone.safetensors")
+        riverrun.restore(noisy(16_000, 1), 16_000, model="gone.safetensors")

@@ -1,0 +1,47 @@
+# The commands of the project. Each needs Python 3.11 or later and makes .venv by itself on its first run.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test lint bench clean
+
+# Clean a sample through the streaming path; say where the result is and what was measured.
+demo: $(VENV)/.core
+	$(BIN)/riverrun demo -o out
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python .ci/links.py
+	$(BIN)/mypy .lint/riverrun .lint/tests
+
+# The evaluation tables of the README. ARGS="--real 12 --synthetic 12" makes it short.
+bench: $(VENV)/.bench
+	$(BIN)/riverrun bench restore $(ARGS)
+
+clean:
+	rm -rf out build .lint .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is too old or missing, expected 3.11 or later: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "$(PYTHON) has no venv; on Debian: apt install python3-venv" >&2; exit 1; }
+
+# A stamp for each set of extras, renewed when pyproject.toml changes; an environment that is there is kept.
+$(VENV)/.core: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[test]'
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[bench]'
+	@touch $@ $(VENV)/.core

@@ -1,0 +1,45 @@
+"""riverrun check: does a model keep what every streaming model promises?"""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+MEANING = {
+    "whole": "stream - offline",
+    "batched": "in a batch - alone",
+    "resumed": "saved and loaded - never stopped",
+    "forked": "after a clone went its way - before",
+    "repeated": "the same input - again",
+}
+
+
+@app.callback()
+def check() -> None:
+    """Check a model."""
+
+
+@app.command()
+def stream(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A name `riverrun models` lists, or weights.")
+    ],
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    hops: Annotated[int, typer.Option(min=2, help="How long each stream is.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of the input and of the sessions.")] = 0,
+) -> None:
+    """Compare a model's stream with its whole-clip pass; the exit status is 1 where they differ."""
+    from riverrun.models import load
+    from riverrun.models.checking import check_stream
+    from riverrun.models.restoration.stream import Request
+
+    requests = [Request(seed=seed), Request(seed=seed + 1), Request(strength=0.5, seed=seed + 2)]
+    report = asdict(check_stream(load(model, device), requests, seed=seed, hops=hops, device=device))
+    for name, meaning in MEANING.items():
+        if report[name] is not None:
+            typer.echo(f"max |{meaning}|".ljust(44) + f"{report[name]:.2e}")
+    typer.echo(
+        f"{model}: {report['ticks']} ticks a stream, up to {report['batch']} streams a step, all the same"
+    )

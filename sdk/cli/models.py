@@ -1,0 +1,61 @@
+"""riverrun models: what there is, and whose weights are there."""
+
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model as a line of the table."""
+
+    name: str
+    task: str
+    size: str
+    rate: str
+    latency: str
+    weights: str
+    licence: str
+
+
+@app.command()
+def models() -> None:
+    """List the models: task, size, rate, latency, and whether their weights are here."""
+    lines = [tuple(Row.__annotations__), *(astuple(row) for row in rows())]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def rows() -> list[Row]:
+    """Every published and embedded shape, the ones that load by name first."""
+    from riverrun.models.registry import MODELS
+    from riverrun.models.restoration.presets import PRESETS
+
+    embedded = [name for name in MODELS if name in PRESETS]
+    return [row(name, PRESETS[name]) for name in [*embedded, *(n for n in PRESETS if n not in MODELS)]]
+
+
+def row(name: str, config: Any) -> Row:
+    """Describe a preset without making its weights."""
+    from riverrun.models import checkpoint
+    from riverrun.models.registry import MODELS
+    from riverrun.models.restoration.network import Restorer
+
+    entry = MODELS.get(name)
+    here = entry is not None and entry.path.exists()
+    licence = checkpoint.read(entry.path)[0].get("licence", "Apache-2.0") if entry and here else "-"
+    size = checkpoint.parameters(checkpoint.on_meta(lambda: Restorer(config)))
+    spectrum = config.spectrum
+    return Row(
+        name=name,
+        task=", ".join(entry.tasks) if entry else config.task,
+        size=f"{size / 1e6:.1f} M",
+        rate=f"{spectrum.rate / 1000:g} kHz",
+        latency=f"{1000 * spectrum.size / spectrum.rate:g} ms",
+        weights="here" if here else "missing" if entry else "train or import",
+        licence=licence,
+    )

@@ -1,0 +1,153 @@
+"""riverrun train: weights from recordings."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from riverrun.models.restoration.network import Restorer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@app.callback()
+def train() -> None:
+    """Train a model."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Recordings to learn from: their path, share of the draws (0: by duration), and licence."""
+
+    path: str
+    weight: float = 0.0
+    licence: str = "not stated"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage, "predictor", "flow" or "tableau"; units as in models.training.restoration.Recipe."""
+
+    stage: str
+    minutes: float = 60
+    steps: int = 0  # 0: as many as the minutes allow
+    batch: int = 8
+    rate: float = 2e-3
+    pesq: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a config file says; paths are taken from the folder of the file.
+
+    `preset` names the shape, `damage` the mixture of degradations, `rooms` how many to simulate beforehand;
+    `out` gets the pool, the logs, what resuming needs, and at last <preset>.safetensors.
+    """
+
+    preset: str
+    out: str
+    speech: tuple[Folder, ...]
+    textures: tuple[Folder, ...] = ()
+    stages: tuple[Stage, ...] = (Stage("predictor"), Stage("flow"))
+    damage: str = "restore"
+    rooms: int = 500
+    seed: int = 0
+
+
+@app.command()
+def restoration(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see the README.")],
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="For all stages together, instead of what CONFIG says.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
+) -> None:
+    """Train a speech restorer; called again, it goes on where it stopped."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    plan = read(config)
+    if minutes is not None:
+        whole = sum(stage.minutes for stage in plan.stages)
+        plan = replace(
+            plan, stages=tuple(replace(s, minutes=s.minutes * minutes / whole) for s in plan.stages)
+        )
+    typer.echo(run(plan, config.parent, fresh))
+
+
+def read(config: Path) -> Plan:
+    """Parse a config file. Raises ModelError if it is missing, no TOML, or has unknown or missing keys."""
+    import tomllib
+
+    from riverrun.models.checkpoint import build
+    from riverrun.models.errors import ModelError
+
+    try:
+        plan = build(Plan, tomllib.loads(config.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{config} is not a training config: {error}") from error
+    if not plan.speech or not plan.stages:
+        raise ModelError(f"{config} names no speech or no stages: add [[speech]] path = ... and [[stages]]")
+    return plan
+
+
+def run(plan: Plan, base: Path, fresh: bool) -> Path:
+    """Build the pool if there is none, train each stage, write the weights; give their path."""
+    from riverrun.models.errors import ModelError
+    from riverrun.models.restoration.network import Restorer
+    from riverrun.models.restoration.presets import PRESETS
+    from riverrun.models.restoration.stream import save
+
+    if plan.preset not in PRESETS:
+        raise ModelError(f"preset is {plan.preset!r}, expected one of {', '.join(PRESETS)}")
+    out = base / plan.out
+    model = Restorer(PRESETS[plan.preset])
+    learn(plan, model, pool(plan, base, out / "pool"), out, fresh)
+    weights = out / f"{plan.preset}.safetensors"
+    save(weights, model.cpu(), {"preset": plan.preset})
+    return weights
+
+
+def pool(plan: Plan, base: Path, folder: Path) -> Path:
+    """Decode the recordings and simulate the rooms once."""
+    from riverrun.models.training import corpus, rooms
+
+    def sources(folders: tuple[Folder, ...]) -> list[corpus.Source]:
+        return [corpus.Source(base / f.path, f.weight or None, f.licence) for f in folders]
+
+    if not (folder / "index.json").exists():
+        corpus.build(sources(plan.speech), folder)
+    if plan.textures and not (folder / "textures.json").exists():
+        corpus.build(sources(plan.textures), folder, name="textures")
+    if plan.rooms and not (folder / "rooms.npy").exists():
+        rooms.bank(plan.seed, plan.rooms, folder / "rooms.npy")
+    return folder
+
+
+def learn(plan: Plan, model: "Restorer", folder: Path, out: Path, fresh: bool) -> None:
+    """Train the stages in order; each keeps its own log and place to resume from."""
+    from typing import Any, cast
+
+    import torch
+
+    from riverrun.models.errors import ModelError
+    from riverrun.models.training.mixtures import Mixtures
+    from riverrun.models.training.restoration import Recipe, train
+
+    torch.manual_seed(plan.seed)
+    mixtures = Mixtures(folder, plan.damage, plan.seed)
+    for stage in plan.stages:
+        if getattr(model, "flow" if stage.stage == "tableau" else stage.stage, None) is None:
+            raise ModelError(f"stage is {stage.stage!r}, and preset {plan.preset} has no such network")
+        recipe = Recipe(
+            cast(Any, stage.stage),
+            stage.minutes,
+            stage.steps or None,
+            stage.batch,
+            stage.rate,
+            pesq=stage.pesq,
+            seed=plan.seed,
+        )
+        train(model, recipe, mixtures, out / stage.stage, resume=not fresh)

@@ -1,0 +1,264 @@
+"""Restoration in this process: files, pipes and arrays through the same streaming path."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
+
+from riverrun.files import PIPE, beside
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from numpy.typing import NDArray
+
+    from riverrun.media import Chunk, Reader, Writer
+
+Progress = Callable[[float, float | None], object]
+"""Told the seconds done and, where known, the seconds there are."""
+
+BLOCK = 16_384  # ticks of an array handed on at once
+SILENCE = -120  # dB, the lowest level told apart
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one recording.
+
+    Units: `seconds` of media in, `elapsed` seconds of work, `latency` seconds that the model holds a sample when it
+    runs live; `before` and `after` are the level of the background, in dB below full scale.
+    """
+
+    path: str
+    seconds: float
+    elapsed: float
+    latency: float
+    before: float
+    after: float
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: seconds of work for a second of media."""
+        return self.elapsed / self.seconds if self.seconds else 0.0
+
+
+class Settings(TypedDict, total=False):
+    """The settings of a Restorer, for whoever passes them on."""
+
+    task: str  # "restore"; `riverrun models` lists the others
+    strength: float  # 1.0; 0 changes nothing
+    model: str | None  # a name or a .safetensors file; by default, by task
+    device: str  # "cpu", "cuda", "cuda:1", ...
+    seed: int  # 0; equal seeds give equal results
+    band: str  # "full"; "8k" drops what lies above the model's own band
+
+
+class Restorer:
+    """A model made ready for any number of recordings."""
+
+    def __init__(
+        self,
+        task: str = "restore",
+        *,
+        strength: float = 1.0,
+        model: str | None = None,
+        device: str = "cpu",
+        seed: int = 0,
+        band: str = "full",
+    ) -> None:
+        """Raises InvalidRequest or CheckpointError if there is no such model or a setting is not usable."""
+        from riverrun import models
+        from riverrun.models.restoration.stream import Request
+
+        if band not in ("full", "8k"):
+            raise models.InvalidRequest(f"band is {band!r}, expected 'full' or '8k'")
+        self.band: Any = band
+        self.request = Request(strength=strength, seed=seed)
+        self.model = models.load(model or models.for_task(task), device)
+
+    @property
+    def latency(self) -> float:
+        """Seconds a sample is held when live, resampling left out: one hop and the look-ahead."""
+        spec = self.model.spec
+        assert spec.takes is not None
+        return float((spec.takes.hop + spec.latency) / spec.takes.rate)
+
+    def stream(self, chunks: "Iterable[Chunk]", rate: int, channels: int) -> "Iterator[Chunk]":
+        """Restore chunks `[t, channels]` as they come; as many ticks come out as go in.
+
+        Threads: while it runs torch uses one, in this process: a hop is too small to share, and threads that
+        wait for one another make it many times slower.
+        """
+        import torch
+
+        from riverrun.streaming.engine import run
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield from run(self.model, self.request, chunks, rate=rate, channels=channels, band=self.band)
+        finally:
+            torch.set_num_threads(threads)
+
+    def file(
+        self, source: str, target: str, *, force: bool = False, progress: Progress | None = None
+    ) -> Result:
+        """Restore one file or pipe into another of its form, whole or not at all.
+
+        Raises MediaError if the source is not usable, or the target is there and not to be replaced.
+        """
+        from riverrun.media import Writer, open_media
+
+        begun = time.perf_counter()
+        guard(source, target, force)
+        with open_media(sys.stdin.buffer if source == PIPE else source) as reader:
+            rate, before, after = (
+                reader.audio.rate,
+                Background(reader.audio.rate),
+                Background(reader.audio.rate),
+            )
+            if target != PIPE:
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+            with Writer(sys.stdout.buffer if target == PIPE else target, like=reader) as writer:
+                heard = sound(reader, writer, before, progress)
+                ticks = 0
+                for chunk in self.stream(heard, rate, reader.audio.channels):
+                    writer.put(after.hear(chunk))
+                    ticks += len(chunk)
+        elapsed = time.perf_counter() - begun
+        return Result(target, ticks / rate, elapsed, self.latency, before.level, after.level)
+
+    def array(self, data: "NDArray[Any]", rate: int) -> "NDArray[Any]":
+        """Restore samples `[t]` or `[t, c]`, floats in [-1, 1] or whole numbers of full range.
+
+        Raises ValueError for another shape or dtype, CorruptMedia for NaN or infinite samples.
+        """
+        import numpy as np
+
+        from riverrun.media import CorruptMedia
+
+        if data.ndim not in (1, 2) or data.dtype.kind not in "fi" or not data.size:
+            raise ValueError(
+                f"data is {data.dtype} of shape {data.shape}, expected [t] or [t, c], int or float"
+            )
+        full = 1.0 if data.dtype.kind == "f" else -float(np.iinfo(data.dtype).min)
+        sound = (data.reshape(len(data), -1) / full).astype(np.float32)
+        if not np.abs(sound).max() <= 1000:  # NaN is not, either
+            raise CorruptMedia(
+                "data holds NaN or infinite samples, or some beyond 1000 times full scale: scale floats to [-1, 1]"
+            )
+        made = self.stream(blocks(sound, rate), rate, sound.shape[1])
+        clean = np.concatenate([chunk.data for chunk in made]) * full
+        if data.dtype.kind == "i":
+            clean = np.clip(np.rint(clean), -full, full - 1)
+        return clean.astype(data.dtype).reshape(data.shape)
+
+
+def guard(source: str, target: str, force: bool) -> None:
+    """Raise UnsupportedMedia where writing would destroy what is there."""
+    from riverrun.media import UnsupportedMedia
+
+    if target == PIPE or not Path(target).exists():
+        return
+    if source != PIPE and Path(source).exists() and Path(source).samefile(target):
+        raise UnsupportedMedia(f"{target} is the source itself: name another place")
+    if not force:
+        raise UnsupportedMedia(f"{target} is there already: --force (in Python, force=True) replaces it")
+
+
+def sound(
+    reader: "Reader", writer: "Writer", before: "Background", progress: Progress | None
+) -> "Iterator[Chunk]":
+    """The sound of a file; what else is in it goes straight to the writer."""
+    from riverrun.media import Chunk
+
+    for item in reader.items():
+        if isinstance(item, Chunk):
+            yield before.hear(item)
+            if progress:
+                progress(item.end / reader.audio.rate, reader.audio.seconds)
+        else:
+            writer.put(item)
+
+
+class Background:
+    """How loud a sound is where it is quietest: the tenth percentile of the levels of 20 ms frames."""
+
+    def __init__(self, rate: int) -> None:
+        self.frame = max(1, rate // 50)  # ticks
+        self.counts = [0] * (1 - SILENCE)  # frames at 0, -1, -2 ... dB
+        self.rest: Any = None
+
+    def hear(self, chunk: "Chunk") -> "Chunk":
+        """Take the next ticks; give them back."""
+        import numpy as np
+
+        power = np.square(chunk.data).mean(axis=1)
+        power = power if self.rest is None else np.concatenate([self.rest, power])
+        whole = len(power) // self.frame * self.frame
+        self.rest = power[whole:]
+        levels = 10 * np.log10(power[:whole].reshape(-1, self.frame).mean(axis=1) + 1e-12)
+        for level in np.clip(-levels, 0, -SILENCE).round().astype(int):
+            self.counts[level] += 1
+        return chunk
+
+    @property
+    def level(self) -> float:
+        """In dB below full scale; SILENCE if nothing was heard."""
+        quietest, wanted = 0, sum(self.counts) / 10
+        for decibels in range(-SILENCE, -1, -1):
+            quietest += self.counts[decibels]
+            if quietest > wanted:
+                return float(-decibels)
+        return float(SILENCE)
+
+
+def blocks(sound: "NDArray[Any]", rate: int) -> "Iterator[Chunk]":
+    """Cut an array into chunks, the last one marked."""
+    from riverrun.media import Chunk
+
+    for at in range(0, len(sound), BLOCK):
+        yield Chunk(sound[at : at + BLOCK], at, rate, last=at + BLOCK >= len(sound))
+
+
+@overload
+def restore(
+    what: "str | PathLike[str]",
+    rate: None = None,
+    *,
+    out: "str | PathLike[str] | None" = None,
+    force: bool = False,
+    **settings: Unpack[Settings],
+) -> Result: ...
+
+
+@overload
+def restore(what: "NDArray[Any]", rate: int, **settings: Unpack[Settings]) -> "NDArray[Any]": ...
+
+
+def restore(
+    what: "str | PathLike[str] | NDArray[Any]",
+    rate: int | None = None,
+    *,
+    out: "str | PathLike[str] | None" = None,
+    force: bool = False,
+    **settings: Unpack[Settings],
+) -> "Result | NDArray[Any]":
+    """Clean the speech in a recording: a file into a file of its form, or an array into an array.
+
+    Shapes: an array `[t]` or `[t, c]` of `rate` samples a second gives one of the same shape and dtype.
+    A file goes to `out`, by default `<name>.restored.<suffix>` beside it; what is there is kept unless `force`.
+    `settings` are those of Settings. To restore many recordings with one model, use a Restorer.
+    Raises MediaError if the recording is not usable, ModelError if the model or a setting is not, ValueError if
+    an array comes without its rate, or a file with one.
+    """
+    named = not hasattr(what, "__array__")
+    if named == (rate is not None) or (not named and out is not None):
+        raise ValueError("give a path, and `out` if you like, or an array and its `rate`")
+    restorer = Restorer(**settings)
+    if rate is not None:
+        return restorer.array(cast("NDArray[Any]", what), rate)
+    source = str(what)
+    return restorer.file(source, beside(source) if out is None else str(out), force=force)

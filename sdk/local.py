@@ -86,21 +86,10 @@ class Restorer:
         return float((spec.takes.hop + spec.latency) / spec.takes.rate)
 
     def stream(self, chunks: "Iterable[Chunk]", rate: int, channels: int) -> "Iterator[Chunk]":
-        """Restore chunks `[t, channels]` as they come; as many ticks come out as go in.
-
-        Threads: while it runs torch uses one, in this process: a hop is too small to share, and threads that
-        wait for one another make it many times slower.
-        """
-        import torch
-
+        """Restore chunks `[t, channels]` as they come; as many ticks come out as go in."""
         from riverrun.streaming.engine import run
 
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield from run(self.model, self.request, chunks, rate=rate, channels=channels, band=self.band)
-        finally:
-            torch.set_num_threads(threads)
+        return run(self.model, self.request, chunks, rate=rate, channels=channels, band=self.band)
 
     def file(
         self, source: str, target: str, *, force: bool = False, progress: Progress | None = None

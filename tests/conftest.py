@@ -1,10 +1,7 @@
 """What every test gets: one thread, the same seeds, and hypothesis without clock or dice."""
 
-import os
 import random
 import sys
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch is first imported
 
 import numpy as np
 import pytest
@@ -21,3 +18,4 @@ def seeds() -> None:
     np.random.seed(0)
     if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
+        torch.set_num_threads(1)  # small steps wait for their threads longer than they compute

@@ -61,6 +61,7 @@ RECIPES = {
     "codec": CODEC,
     "bandwidth": BANDWIDTH,
     "restore": RESTORE,
+    "voice": Recipe(clean=0.0, absent=0.0, mute=0.0),  # clean speech of any colour, level and speed
     "clean": Recipe(tone=0.0, mute=0.0, clean=1.0, absent=0.0, gain=(0.0, 0.0), vary=0.0),
 }
 

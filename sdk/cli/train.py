@@ -60,7 +60,7 @@ class Plan:
 def restoration(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see the README.")],
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="For all stages together, instead of what CONFIG says.")
+        float | None, typer.Option(min=0, help="For all stages together, from the first run on, instead of what CONFIG says.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
 ) -> None:
@@ -120,7 +120,7 @@ def pool(plan: Plan, base: Path, folder: Path) -> Path:
     if not (folder / "index.json").exists():
         corpus.build(sources(plan.speech), folder)
     if plan.textures and not (folder / "textures.json").exists():
-        corpus.build(sources(plan.textures), folder, name="textures")
+        corpus.build(sources(plan.textures), folder, name="textures", least=0.1)  # knocks are short
     if plan.rooms and not (folder / "rooms.npy").exists():
         rooms.bank(plan.seed, plan.rooms, folder / "rooms.npy")
     return folder

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from riverrun.media import Chunk
-from riverrun.models import CheckpointError, InvalidRequest, for_task, load
+from riverrun.models import CheckpointError, InvalidRequest, for_task, load, names
+from riverrun.models.checking import check_stream
 from riverrun.models.checkpoint import on_meta, parameters
 from riverrun.models.flow import COMPOSITE5, RK38, Tableau, euler
 from riverrun.models.restoration import stream
@@ -69,6 +70,19 @@ def test_streamed_equals_offline(preset: str) -> None:
     latency = model.spec.latency
     wanted = model.whole(data, request)
     assert np.abs(got[latency:] - wanted[: len(got) - latency]).max() < 1e-5
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_check_stream_passes_for_every_preset(preset: str) -> None:
+    requests = [Request(seed=1), Request(strength=0.4, seed=2), Request(bypass=True)]
+    report = check_stream(make(preset), requests, hops=12)
+    assert report.whole is not None and report.batch == 3
+
+
+@pytest.mark.parametrize("name", names())
+def test_check_stream_passes_for_the_weights_that_ship(name: str) -> None:
+    report = check_stream(load(name), [Request(seed=1), Request(seed=2)], hops=24)
+    assert report.whole is not None and report.whole < 1e-5
 
 
 @pytest.mark.parametrize("tableau", [euler(1), clipped(RK38), COMPOSITE5], ids=["1", "4", "5"])

@@ -23,7 +23,7 @@ def test_skipped_files_are_listed_with_the_reason(folders: Path, tmp_path: Path)
     assert len(index["file"]) == 6
     reasons = {Path(path).name: reason for path, reason in index["skipped"].items()}
     assert set(reasons) == {"short.wav", "silent.wav", "broken.ogg"}
-    assert "cannot be decoded" in reasons["broken.ogg"]
+    assert "cannot be opened" in reasons["broken.ogg"]
 
 
 def test_the_pool_is_flat_int16_that_numpy_maps(pool: Path) -> None:

@@ -60,7 +60,10 @@ class Plan:
 def restoration(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see the README.")],
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="For all stages together, from the first run on, instead of what CONFIG says.")
+        float | None,
+        typer.Option(
+            min=0, help="For all stages together, from the first run on, instead of what CONFIG says."
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
 ) -> None:
@@ -75,6 +78,28 @@ def restoration(
             plan, stages=tuple(replace(s, minutes=s.minutes * minutes / whole) for s in plan.stages)
         )
     typer.echo(run(plan, config.parent, fresh))
+
+
+@app.command()
+def speech(
+    sentences: Annotated[Path, typer.Argument(metavar="TEXT", help="A text file, one sentence a line.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to fill.")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="The folder of the Kokoro model. Default: fetched into the cache.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of voices and speeds; another one adds to the folder.")] = 0,
+) -> None:
+    """Let a teacher read sentences in many voices: clean speech to train with."""
+    from riverrun.models.errors import ModelError
+    from riverrun.models.evaluation.recordings import Packages, cache
+    from riverrun.models.training.teacher import Teacher, read_aloud
+
+    try:
+        lines = [line.strip() for line in sentences.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{sentences} is not a text file: {error}") from error
+    count = read_aloud(Teacher(teacher or Packages(cache()).kokoro()), filter(None, lines), out, seed)
+    typer.echo(f"{count} sentences in {out}")
 
 
 def read(config: Path) -> Plan:

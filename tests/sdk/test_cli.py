@@ -221,6 +221,21 @@ def test_every_command_has_help(command: str | None, capsys: pytest.CaptureFixtu
     assert "Usage" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["restoration", "gone.toml"], "gone.toml is not a training config"),
+        (["speech", "gone.txt", "out"], "gone.txt is not a text file"),
+        (["speech", __file__, "out", "--teacher", "nowhere"], "name the folder of the Kokoro model"),
+    ],
+)
+def test_training_says_what_it_misses(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("train", *arguments) == 1
+    assert words in capsys.readouterr().err
+
+
 def test_models_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     from riverrun.models import names
 

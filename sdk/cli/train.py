@@ -62,7 +62,7 @@ def restoration(
     minutes: Annotated[
         float | None,
         typer.Option(
-            min=0, help="For all stages together, from the first run on, instead of what CONFIG says."
+            min=0, help="For all stages and runs together, instead of what CONFIG says."
         ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,

@@ -22,6 +22,8 @@ LOUD = 1000  # times full scale, the loudest sample taken
 GAP_S = 0.05  # seconds of missing timestamps from which on silence is put in
 BLOCK = 1 << 16  # ticks of silence handed on at once
 SHORT_S = 0.25  # seconds by which a file may end before its header says so
+UNKNOWN = 0x7FFF_0000  # bytes and more, in the header of a WAV: what a pipe writes, not knowing its end
+GUESSED = ("aac", "ac3", "eac3", "mp2", "amr", "amrnb", "amrwb", "dts")  # containers that are bare frames
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Reader:
         own = isinstance(source, str | Path | bytes)
         self.file = _Counted(_open(source, self.name, limits), self.name, limits.bytes, own)
         self.heard, self.until = 0, sys.maxsize  # ticks so far, and at most
+        self.stated = False  # whether the header says how long the sound is, rather than FFmpeg guessing
         try:
             with self._errors("cannot be opened"):
                 self.container = _demux(self.file, format)
@@ -114,7 +117,8 @@ class Reader:
         if not 1 <= channels <= limits.declared:
             raise UnsupportedMedia(f"{self.name} says {channels} channels, expected 1 to {limits.declared}")
         seconds = self._declared()
-        if seconds is not None and seconds > limits.seconds:
+        self.stated = seconds is not None and self._states_length()
+        if seconds is not None and self.stated and seconds > limits.seconds:
             raise UnsupportedMedia(
                 f"{self.name} lasts {seconds:.0f} s, the limit is {limits.seconds:.0f}: cut it first"
             )
@@ -125,8 +129,8 @@ class Reader:
                 )
         bits = 0 if context.format is None else int(context.format.bits)
         raw = int(getattr(context, "bits_per_raw_sample", 0) or 0)
-        if seconds is not None and "mp4" in self.format:  # its header cuts the padding of the last frame off
-            self.until = round(seconds * rate)
+        if seconds is not None and "mp4" in self.format and self.file.rewinds:
+            self.until = round(seconds * rate)  # its header cuts the padding of the last frame off
         self.audio = AudioInfo(
             rate, min(channels, limits.channels), context.name, context.format.name if context.format else "",
             raw or bits, context.bit_rate or self.container.bit_rate or None, seconds,
@@ -139,6 +143,12 @@ class Reader:
         if self.container.duration is None:
             return None
         return float(self.container.duration / 1_000_000 - self.start)
+
+    def _states_length(self) -> bool:
+        """Whether a file's length is written in it; that of bare frames is a guess from their bit rate."""
+        if self.format == "mp3":
+            return self.file.says(b"Xing", b"Info", b"VBRI")
+        return self.format not in GUESSED
 
     @property
     def start(self) -> float:
@@ -222,7 +232,8 @@ class Reader:
         """Refuse what holds nothing, or ends before its header says."""
         if not ticks:
             raise CorruptMedia(f"{self.name} holds no samples")
-        declared, seconds = self.audio.seconds, ticks / self.audio.rate
+        self.file.whole()
+        declared, seconds = self.audio.seconds if self.stated else None, ticks / self.audio.rate
         if self.stream.duration is None and self.others:  # what is known is how long the longest stream lasts
             return
         if declared is not None and seconds < declared - max(SHORT_S, 0.02 * declared):
@@ -252,8 +263,10 @@ class _Counted:
     def __init__(self, file: BinaryIO, name: str, limit: int, own: bool) -> None:
         self.file, self.name, self.limit, self.own = file, name, limit, own
         self.count = 0
+        self.head = b""
         self.refused: BaseException | None = None
-        if file.seekable():
+        self.rewinds = file.seekable()
+        if self.rewinds:
             self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int) -> bytes:
@@ -264,11 +277,35 @@ class _Counted:
         except BaseException as error:  # raised again as soon as FFmpeg is done
             self.refused = error
             return b""
+        if len(self.head) < 8 and self.count < 8:
+            self.head += data[:8]
         self.count += len(data)
-        if self.count > 4 * self.limit or (not self.file.seekable() and self.count > self.limit):
+        if self.count > 4 * self.limit or (not self.rewinds and self.count > self.limit):
             self.refused = UnsupportedMedia(f"{self.name} is larger than the limit of {self.limit} bytes")
             return b""
         return data
+
+    def whole(self) -> None:
+        """Refuse a pipe that ended before its header said."""
+        if not self.rewinds:
+            _check_riff(self.head, self.name, self.count)
+
+    def says(self, *marks: bytes) -> bool:
+        """Whether one of some marks stands in the first frame, after the tag with title and cover."""
+        if not self.rewinds:
+            return False
+        at = self.file.tell()
+        self.file.seek(0)
+        tag = self.file.read(10)
+        size = 0
+        if tag[:3] == b"ID3" and len(tag) == 10:
+            size = 10 + sum(
+                (byte & 127) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True)
+            )
+        self.file.seek(size)
+        frame = self.file.read(4096)
+        self.file.seek(at)
+        return any(mark in frame for mark in marks)
 
     def close(self) -> None:
         if self.own:
@@ -297,17 +334,19 @@ def _open(source: Source, name: str, limits: Limits) -> BinaryIO:
     except (OSError, ValueError) as error:
         raise UnsupportedMedia(f"{name} cannot be read: {getattr(error, 'strerror', error)}") from error
     if stat.S_ISREG(info.st_mode):
-        _check_riff(file, name, info.st_size)
+        try:
+            _check_riff(file.read(8), name, info.st_size)
+        except CorruptMedia:
+            file.close()
+            raise
+        file.seek(0)
     return file
 
 
-def _check_riff(file: BinaryIO, name: str, size: int) -> None:
-    """Refuse a WAV file that ends before its header says, which FFmpeg would let pass."""
-    head = file.read(8)
-    file.seek(0)
-    said = int.from_bytes(head[4:], "little") + 8
-    if head[:4] == b"RIFF" and size < said < 2**31:  # larger ones are what a pipe writes, not knowing its end
-        file.close()
+def _check_riff(head: bytes, name: str, size: int) -> None:
+    """Refuse a WAV that ends before its header says, which FFmpeg would let pass; but for a byte of padding."""
+    said = int.from_bytes(head[4:8], "little") + 8
+    if head[:4] == b"RIFF" and size + 1 < said < UNKNOWN:
         raise CorruptMedia(f"{name} ends after {size} of {said} bytes: it is truncated")
 
 

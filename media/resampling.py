@@ -11,14 +11,18 @@ from riverrun.media.chunk import Array
 HALF = 24  # samples of the lower rate on either side of the filter: 1.5 ms at 16 kHz
 BETA = 8.0  # of the Kaiser window: 80 dB
 PASS = 0.455  # of the lower rate, where the response is halved
+PHASES = 1024  # filters at most; ratios that need more, as of 44,099 Hz, go between two of them
 
 
 @lru_cache(maxsize=32)
 def bank(up: int, down: int) -> NDArray[np.float32]:
-    """A Kaiser-windowed sinc, cut into one filter a phase, newest sample last.  # [up, taps]"""
+    """A Kaiser-windowed sinc, cut into one filter a phase, newest sample last.  # [phases + 1, taps]"""
     half = math.ceil(HALF * max(1.0, down / up))  # input samples
     cutoff = 2 * PASS * min(1.0, up / down)
-    offsets = np.arange(up)[:, None] / up - np.arange(-half + 1, half + 1)[None]  # [up, taps]
+    phases = min(up, PHASES)
+    offsets = (
+        np.arange(phases + 1)[:, None] / phases - np.arange(-half + 1, half + 1)[None]
+    )  # [phases + 1, taps]
     window = np.i0(BETA * np.sqrt(np.clip(1 - (offsets / half) ** 2, 0, None))) / np.i0(BETA)
     taps = cutoff * np.sinc(cutoff * offsets) * window
     return np.ascontiguousarray(taps / taps.sum(1, keepdims=True), np.float32)
@@ -58,6 +62,15 @@ class Resampler:
         silence = np.zeros((self.latency, self.past.shape[1]), np.float32)
         return self._give(silence, -(-self.entered * self.up // self.down))
 
+    def _filters(self, taps: Array, phase: NDArray[np.int64]) -> Array:
+        """The filter of each output tick.  # [t] -> [t, taps]"""
+        if self.up <= PHASES:
+            return taps[phase]
+        below, rest = np.divmod(phase * PHASES, self.up)
+        share = (rest / self.up).astype(np.float32)[:, None]
+        mixed: Array = (1 - share) * taps[below] + share * taps[below + 1]
+        return mixed
+
     def _give(self, data: Array, until: int) -> Array:
         """Output ticks up to `until`; keep of the input what later ones need."""
         joined = np.concatenate([self.past, data])
@@ -66,7 +79,9 @@ class Resampler:
         out: Array = np.empty((0, joined.shape[1]), np.float32)
         if len(base):
             windows = np.lib.stride_tricks.sliding_window_view(joined, taps.shape[1], axis=0)
-            out = np.einsum("tck,tk->tc", windows[base - self.latency + 1 - self.start], taps[phase])
+            out = np.einsum(
+                "tck,tk->tc", windows[base - self.latency + 1 - self.start], self._filters(taps, phase)
+            )
         keep = max(0, until * self.down // self.up - self.latency + 1 - self.start)
         self.past, self.start, self.left = joined[keep:].copy(), self.start + keep, until
         return out

@@ -31,6 +31,10 @@ SUFFIX_FORMATS = {
     ".mov": "mov",
 }
 DEFAULTS = {".opus": "libopus", ".ogg": "libopus", ".oga": "libopus", ".mka": "flac"}  # codecs, by suffix
+PLAIN = ("wav", "w64", "aiff", "caf", "au")  # containers that other programs expect PCM in
+PACKED = ("mp4", "ipod")  # and that they expect no PCM in
+COVERLESS = ("ogg", "opus", "oga")  # whose covers are no streams
+UNLISTED = ("mpegts", "mpeg", "vob", "svcd", "dvd")  # FFmpeg names no more than the usual codecs of these
 FLOOR = 32_000  # bit/s a channel, the least a lossy result gets
 OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)  # Hz
 
@@ -84,21 +88,32 @@ class Writer:
         options = {} if self.path else {"flush_packets": "1"}
         self.container = av.open(target, "w", format=name, container_options=options)
         self.encoder = self._encoder(codec)
-        self.stream = cast(
-            Any, self.container.add_stream(self.encoder, rate=self._encoder_rate(), layout=self._layout())
-        )
-        self._shape(bitrate)
-        if self.like:
+        if self.like is None:
+            self._sound(bitrate)
+        else:
             self.container.metadata.update(self.like.metadata)
-            self.stream.metadata.update(self.like.stream.metadata)
-            self._copy(self.like)
+            for stream in self.like.container.streams:  # in their order, which players may go by
+                if stream.index != self.like.stream.index:
+                    self._copy(stream)
+                    continue
+                self._sound(bitrate)
+                self.stream.metadata.update(stream.metadata)
+                self.stream.disposition = stream.disposition
             if chapters := self.like.container.chapters():
                 self.container.set_chapters(chapters)
         self.offset = round(self.like.start * self.rate) if self.like and self.like.has_video else 0
 
+    def _sound(self, bitrate: int | None) -> None:
+        """Make room for the sound."""
+        rate, layout = self._encoder_rate(), self._layout()
+        self.stream = cast(Any, self.container.add_stream(self.encoder, rate=rate, layout=layout))
+        self._shape(bitrate)
+
     def _format(self) -> str | None:
         """FFmpeg's name of the container to write; None leaves it to the target's suffix."""
         suffix = self.path.suffix.lower() if self.path else ""
+        if suffix == ".m4a" and self.like and self.like.has_video:
+            return "mp4"  # FFmpeg's own form of .m4a takes no cover
         if suffix in SUFFIX_FORMATS:
             return SUFFIX_FORMATS[suffix]
         if suffix and _known(suffix):
@@ -118,7 +133,7 @@ class Writer:
         if wanted is None:
             return ENCODERS.get(default, default)
         wanted = ENCODERS.get(wanted, wanted)
-        if _encodes(wanted) and _accepts(self.container, wanted):
+        if _encodes(wanted) and _accepts(self.container, wanted) and (codec or self._usual(wanted)):
             return wanted
         chosen = ENCODERS.get(default, default)
         if default == "none" or not _encodes(chosen):
@@ -128,10 +143,26 @@ class Writer:
         self._note(f"{wanted} cannot be written into {self.container.format.name} here: {chosen} instead")
         return chosen
 
+    def _usual(self, wanted: str) -> bool:
+        """Whether other programs expect a codec in the container; what the source does in its own is kept."""
+        name = self.container.format.name
+        if self.like and name in self.like.format.split(","):
+            return True
+        return (
+            wanted.startswith("pcm") if name in PLAIN else not (wanted.startswith("pcm") and name in PACKED)
+        )
+
     def _encoder_rate(self) -> int:
-        if self.encoder != "libopus" or self.rate in OPUS_RATES:
+        """The rate, or the next one above that the codec takes; FFmpeg resamples on the way in."""
+        import av
+
+        rates = OPUS_RATES if self.encoder == "libopus" else av.Codec(self.encoder, "w").audio_rates
+        if not rates or self.rate in rates:
             return self.rate
-        return 48_000  # FFmpeg resamples on the way in
+        rate = min((r for r in rates if r > self.rate), default=max(rates))
+        if self.encoder != "libopus":  # which is always of 48 kHz inside
+            self._note(f"{self.encoder} does not take {self.rate} Hz: {rate} instead")
+        return rate
 
     def _layout(self) -> str:
         return {1: "mono", 2: "stereo"}.get(self.channels, f"{self.channels}c")
@@ -156,24 +187,25 @@ class Writer:
             most = 256_000 * self.channels if self.encoder == "libopus" else 320_000
             context.bit_rate = min(max(wanted_rate or 0, least) if wanted_rate else 2 * least, most)
 
-    def _copy(self, like: Reader) -> None:
-        """Make room for every stream that can be taken over as it is."""
-        for stream in like.others:
-            if stream.type not in ("video", "audio", "subtitle", "attachment"):
-                continue
-            name = stream.codec_context.name if stream.codec_context else ""
-            try:
-                free = stream.type == "attachment" or _picture(stream)
-                if not free and not _accepts(self.container, name):
-                    raise ValueError(f"{self.container.format.name} does not take {name}")
-                copy = self.container.add_stream_from_template(stream)
-                copy.metadata.update(stream.metadata)
-                copy.disposition = stream.disposition
-                self.copies[stream.index] = copy
-            except (ValueError, AttributeError, TypeError) as error:
-                if stream.type == "video" and not _picture(stream):
-                    raise UnsupportedMedia(f"the picture ({name}) cannot be copied: {error}") from error
-                self._note(f"a {stream.type} stream ({name}) is left out: {error}")
+    def _copy(self, stream: Any) -> None:
+        """Make room for a stream that can be taken over as it is."""
+        if stream.type not in ("video", "audio", "subtitle", "attachment"):
+            return
+        name, into = stream.codec_context.name if stream.codec_context else "", self.container.format.name
+        try:
+            free = stream.type == "attachment" or (_picture(stream) and into not in COVERLESS)
+            if not free and not _accepts(self.container, name):
+                raise ValueError(f"{into} does not take {name}")
+            copy = self.container.add_stream_from_template(stream)
+            copy.metadata.update(stream.metadata)
+            copy.disposition = stream.disposition
+            self.copies[stream.index] = copy
+        except (ValueError, AttributeError, TypeError) as error:
+            if stream.type == "video" and not _picture(stream):
+                raise UnsupportedMedia(
+                    f"the picture ({name}) cannot be copied: {error}; name a target of the source's own kind"
+                ) from error
+            self._note(f"a {stream.type} stream ({name}) is left out: {error}")
 
     def put(self, item: Chunk | Packet) -> None:
         """Write the next sound, or copy a packet. Raises UnsupportedMedia if that fails."""
@@ -287,7 +319,8 @@ def _accepts(container: Any, codec: str) -> bool:
         names.add(av.Codec(codec, "w").canonical_name)
     except ValueError:
         pass
-    return bool(names & set(container.supported_codecs)) or not container.supported_codecs
+    known = container.supported_codecs
+    return bool(names & set(known)) or not known or container.format.name in UNLISTED
 
 
 def _picture(stream: Any) -> bool:

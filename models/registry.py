@@ -89,5 +89,14 @@ def load(model: str, device: str = "cpu") -> "StreamModel":
 
 
 def _load(family: str, path: Path, device: str) -> "StreamModel":
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise InvalidRequest(
+            f"device is {device!r}, and that is not to be had here ({reason}): try 'cpu'"
+        ) from error
     loaded: StreamModel = import_module(family).load(path, device)
     return loaded

@@ -56,8 +56,11 @@ def expand(name: str, out: str | None) -> Iterator[tuple[str, Path]]:
     if name == PIPE:
         yield name, Path("stdin.wav")
     elif path.is_dir():
+        inside = Path(out).resolve() if out not in (None, PIPE) else None
+        if inside is not None and (inside == path.resolve() or not inside.is_relative_to(path.resolve())):
+            inside = None
         for file in sorted(path.rglob("*")):
-            if is_media(file) and file.is_file() and not (out and file.is_relative_to(out)):
+            if is_media(file) and file.is_file() and not (inside and file.resolve().is_relative_to(inside)):
                 yield str(file), file.relative_to(path)
     elif glob.has_magic(name) and not path.exists():
         for match in sorted(glob.glob(name, recursive=True)):

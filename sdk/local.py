@@ -1,5 +1,6 @@
 """Restoration in this process: files, pipes and arrays through the same streaming path."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -98,10 +99,10 @@ class Restorer:
 
         Raises MediaError if the source is not usable, or the target is there and not to be replaced.
         """
-        from riverrun.media import Writer, open_media
+        from riverrun.media import UnsupportedMedia, Writer, open_media
 
         begun = time.perf_counter()
-        guard(source, target, force)
+        target = guard(source, target, force)
         with open_media(sys.stdin.buffer if source == PIPE else source) as reader:
             rate, before, after = (
                 reader.audio.rate,
@@ -109,7 +110,10 @@ class Restorer:
                 Background(reader.audio.rate),
             )
             if target != PIPE:
-                Path(target).parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    Path(target).parent.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise UnsupportedMedia(f"{target} cannot be written: {error.strerror}") from error
             with Writer(sys.stdout.buffer if target == PIPE else target, like=reader) as writer:
                 heard = sound(reader, writer, before, progress)
                 ticks = 0
@@ -128,6 +132,7 @@ class Restorer:
 
         from riverrun.media import CorruptMedia
 
+        data = np.asarray(data)
         if data.ndim not in (1, 2) or data.dtype.kind not in "fi" or not data.size:
             raise ValueError(
                 f"data is {data.dtype} of shape {data.shape}, expected [t] or [t, c], int or float"
@@ -139,22 +144,26 @@ class Restorer:
                 "data holds NaN or infinite samples, or some beyond 1000 times full scale: scale floats to [-1, 1]"
             )
         made = self.stream(blocks(sound, rate), rate, sound.shape[1])
-        clean = np.concatenate([chunk.data for chunk in made]) * full
-        if data.dtype.kind == "i":
-            clean = np.clip(np.rint(clean), -full, full - 1)
+        clean = np.concatenate([chunk.data for chunk in made])
+        if data.dtype.kind == "i":  # in double precision, where the largest whole number is not rounded up
+            most = min(full - 1, np.nextafter(full, 0))
+            clean = np.clip(np.rint(clean.astype(np.float64) * full), -full, most)
         return clean.astype(data.dtype).reshape(data.shape)
 
 
-def guard(source: str, target: str, force: bool) -> None:
-    """Raise UnsupportedMedia where writing would destroy what is there."""
+def guard(source: str, target: str, force: bool) -> str:
+    """The place to write, links followed. Raises UnsupportedMedia where that would destroy what is there."""
     from riverrun.media import UnsupportedMedia
 
     if target == PIPE or not Path(target).exists():
-        return
+        return target
+    if not Path(target).is_file():
+        raise UnsupportedMedia(f"{target} is no ordinary file: name one, or - for a pipe")
     if source != PIPE and Path(source).exists() and Path(source).samefile(target):
         raise UnsupportedMedia(f"{target} is the source itself: name another place")
     if not force:
         raise UnsupportedMedia(f"{target} is there already: --force (in Python, force=True) replaces it")
+    return str(Path(target).resolve()) if Path(target).is_symlink() else target
 
 
 def sound(
@@ -249,5 +258,5 @@ def restore(
     restorer = Restorer(**settings)
     if rate is not None:
         return restorer.array(cast("NDArray[Any]", what), rate)
-    source = str(what)
+    source = os.fspath(cast("str | PathLike[str]", what))
     return restorer.file(source, beside(source) if out is None else str(out), force=force)

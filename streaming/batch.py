@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from riverrun.models.contract import Outputs, StreamModel
-from riverrun.models.state import State, load, part, stack, unstack
+from riverrun.models.state import State, load, part, rows, stack, unstack
 from riverrun.models.state import save as save_state
 from riverrun.streaming import saving
 from riverrun.streaming.errors import ProtocolError, SessionEnded
@@ -118,8 +118,11 @@ def sit(
     try:
         (size,) = struct.unpack_from("<Q", saved)
         saving.load(saved[8 : 8 + size], session)
-        return Seat(name, model, session, load(saved[8 + size :], device))
-    except (struct.error, ValueError) as error:
+        state = load(saved[8 + size :], device)
+        if rows(state) != session.rows:
+            raise ValueError(f"it holds {rows(state)} rows, expected {session.rows}")
+        return Seat(name, model, session, state)
+    except (struct.error, ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise ProtocolError(f"{len(saved)} bytes are not a saved session of this kind: {error}") from error
 
 

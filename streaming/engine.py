@@ -122,7 +122,7 @@ class Engine:
         `captured` is when the chunk's end was captured, on the engine's clock; without it, now.
         Raises ProtocolError, SessionEnded; TooSlow if the session is live, for which waiting is no use.
         """
-        seat, event = self._seat(session), self.events[session]
+        seat, event = self._heard(session)
         while True:
             event.clear()
             if seat.error:
@@ -155,7 +155,7 @@ class Engine:
 
         Raises SessionEnded.
         """
-        seat, event = self._seat(session), self.events[session]
+        seat, event = self._heard(session)
         while True:
             event.clear()
             over = seat.session.ended[port]
@@ -193,6 +193,16 @@ class Engine:
         if seat is None:
             raise SessionEnded(f"session {session} is not open")
         return seat
+
+    def _heard(self, session: str) -> tuple[Seat, asyncio.Event]:
+        """A seat and what is set when something about it has changed."""
+        seat, event = (
+            self.seats.get(session),
+            self.events.get(session),
+        )  # the engine's thread may end it between
+        if seat is None or event is None:
+            raise SessionEnded(f"session {session} is not open")
+        return seat, event
 
     def _nudge(self) -> None:
         with self._awake:

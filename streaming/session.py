@@ -70,8 +70,8 @@ class Session:
         Raises ProtocolError if the model cannot take or give such a stream.
         """
         self.spec, self.live, takes, gives = spec, live, spec.takes, spec.gives[0]
-        self.rate: Rate = rate or gives.rate
-        self.entry_rate: Rate = rate or (takes or gives).rate
+        self.rate: Rate = gives.rate if rate is None else rate
+        self.entry_rate: Rate = (takes or gives).rate if rate is None else rate
         self.channels, self.rows = _rows(takes or gives, channels, takes is not None)
         self.down = _between(self.entry_rate, takes.rate, takes, self.channels) if takes else None
         self.up = _between(gives.rate, self.rate, gives, self.channels)

@@ -24,7 +24,10 @@ def demo(
     from riverrun.models.evaluation.metrics import si_sdr
 
     target = out / "sample-restored.flac"
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(f"{out} is no folder and cannot become one: {error.strerror}") from error
     with (
         as_file(files("riverrun.assets") / NOISY) as noisy,
         as_file(files("riverrun.assets") / CLEAN) as clean,

@@ -43,7 +43,7 @@ def restore(
 
     try:
         jobs = plan(inputs, out)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     from riverrun.local import Restorer
 
@@ -64,7 +64,7 @@ def work(restorer: "Restorer", jobs: "list[Job]", force: bool) -> list[str]:
 
     from riverrun.cli import expected
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     failures = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task("", total=None)
@@ -80,7 +80,10 @@ def work(restorer: "Restorer", jobs: "list[Job]", force: bool) -> list[str]:
                 # A reader of our output that has left is nothing to tell; what is not a user's to mend is a bug.
                 if isinstance(error, BrokenPipeError) or not isinstance(error, (*expected(), OSError)):
                     raise
-                failures.append(f"{job.source}: {str(error).removeprefix(job.source).lstrip(': ')}")
+                text = str(error)
+                for start in (f"{job.source}: ", f"{job.source} "):
+                    text = text.removeprefix(start)
+                failures.append(f"{job.source}: {text}")
             else:
                 console.print(describe(job, result), markup=False)
     return failures

@@ -61,9 +61,7 @@ def restoration(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see the README.")],
     minutes: Annotated[
         float | None,
-        typer.Option(
-            min=0, help="For all stages and runs together, instead of what CONFIG says."
-        ),
+        typer.Option(min=0, help="For all stages and runs together, instead of what CONFIG says."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
 ) -> None:
@@ -73,7 +71,7 @@ def restoration(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     plan = read(config)
     if minutes is not None:
-        whole = sum(stage.minutes for stage in plan.stages)
+        whole = sum(stage.minutes for stage in plan.stages) or 1.0
         plan = replace(
             plan, stages=tuple(replace(s, minutes=s.minutes * minutes / whole) for s in plan.stages)
         )

@@ -18,11 +18,11 @@ def test_mutated_files_never_break_the_reader(suffix: str, tmp_path: Path) -> No
         write(source, sound(6_000), 16_000)
     whole, rng = source.read_bytes(), np.random.default_rng(5)
     outcomes = set()
-    for _ in range(12):
+    for i in range(13):
         data = bytearray(whole)
-        for at in rng.integers(0, len(data), rng.integers(1, 40)):
+        for at in rng.integers(0, len(data), rng.integers(1, 40) if i else 0):
             data[at] = rng.integers(256)
-        source.write_bytes(data[: rng.integers(1, len(data) + 1)] if rng.random() < 0.3 else data)
+        source.write_bytes(data[: rng.integers(1, len(data) + 1)] if i and rng.random() < 0.3 else data)
         target.unlink(missing_ok=True)
         try:
             with open_media(source) as reader, Writer(target, like=reader) as writer:
@@ -34,4 +34,5 @@ def test_mutated_files_never_break_the_reader(suffix: str, tmp_path: Path) -> No
         except MediaError as error:
             outcomes.add("error")
             assert str(error) and not target.exists()
-    assert len(list(tmp_path.iterdir())) <= 2 and outcomes
+    assert len(list(tmp_path.iterdir())) <= 2
+    assert "result" in outcomes, "the first was whole"

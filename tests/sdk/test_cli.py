@@ -177,6 +177,7 @@ def test_damaged_media_give_results_or_clear_errors(
     made = {path.name for path in (tmp_path / "out").iterdir()}
     assert made | failed == {path.name for path in files}
     assert not made & failed
+    assert 20 < len(failed) < 180, "some damage is small, and some is not"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,8 @@ def test_damaged_media_give_results_or_clear_errors(
         (["restore", "--band", "4k", "x.wav"], "band"),
         (["restore", "*.nothing"], "no media file"),
         (["restore"], "IN"),
+        (["restore", "x" * 300], "too long"),
+        (["demo", "-o", __file__], "no folder"),
         (["sing"], "sing"),
         (["check"], "stream"),
     ],

@@ -83,3 +83,14 @@ def test_a_name_for_nothing_is_refused(tree: Path, name: str) -> None:
 def test_many_results_do_not_go_to_one_place(tree: Path, out: str) -> None:
     with pytest.raises(ValueError, match="2 results cannot go to"):
         plan(["calls"], out)
+
+
+@pytest.mark.parametrize("out", [".", "calls"])
+def test_results_may_lie_above_or_among_their_sources(tree: Path, out: str) -> None:
+    assert [job.source for job in plan(["calls"], out)] == ["calls/a.wav", "calls/night/b.MP3"]
+
+
+def test_results_inside_a_folder_are_no_sources_however_it_is_named(tree: Path) -> None:
+    (tree / "calls" / "clean").mkdir()
+    (tree / "calls" / "clean" / "a.wav").touch()
+    assert [Path(job.source).name for job in plan([str(tree / "calls")], "calls/clean")] == ["a.wav", "b.MP3"]

@@ -1,5 +1,7 @@
 """riverrun.restore on arrays: what comes back has the form of what went in."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 import riverrun
-from riverrun.media import CorruptMedia
+from riverrun.media import CorruptMedia, UnsupportedMedia, read
 from riverrun.models import CheckpointError, InvalidRequest
-from tests.sdk.mutants import tone
+from riverrun.streaming.errors import ProtocolError
+from tests.sdk.mutants import tone, write
 
 
 def noisy(rate: int, channels: int) -> NDArray[np.float32]:
@@ -105,3 +108,34 @@ def test_unknown_settings_and_missing_weights_are_refused() -> None:
         riverrun.restore("x.wav", strenght=0.5)  # type: ignore[call-overload]
     with pytest.raises(CheckpointError, match="no such file"):
         riverrun.restore(noisy(16_000, 1), 16_000, model="gone.safetensors")
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "int64"])
+def test_full_scale_stays_on_its_side(tiny: str, dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    sound = np.array([limits.max, limits.min] * 800, dtype)
+    made = riverrun.restore(sound, 16_000, model=tiny, strength=0.0)
+    assert (np.sign(made) == np.sign(sound)).all() and abs(int(made[0]) / limits.max - 1) < 1e-6
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(tiny: str, device: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"device is '{device}'"):
+        riverrun.Restorer(model=tiny, device=device)
+
+
+def test_a_rate_of_nothing_is_refused(tiny: str) -> None:
+    with pytest.raises(ProtocolError, match="rate is 0"):
+        riverrun.restore(noisy(16_000, 1), 0, model=tiny)
+
+
+def test_links_are_followed_and_what_is_no_file_is_kept(tiny: str, tmp_path: Path) -> None:
+    write(tmp_path / "in.wav", noisy(16_000, 1), 16_000, "pcm_s16le")
+    (tmp_path / "real.wav").write_bytes(b"old")
+    (tmp_path / "link.wav").symlink_to(tmp_path / "real.wav")
+    restorer = riverrun.Restorer(model=tiny)
+    restorer.file(str(tmp_path / "in.wav"), str(tmp_path / "link.wav"), force=True)
+    assert (tmp_path / "link.wav").is_symlink() and len(read(tmp_path / "real.wav")[0]) == 4_800
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(UnsupportedMedia, match="no ordinary file"):
+        restorer.file(str(tmp_path / "in.wav"), str(tmp_path / "pipe.wav"), force=True)

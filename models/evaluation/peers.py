@@ -182,7 +182,7 @@ class RnNoise(_FullBand):
     """RNNoise (Valin 2018)."""
 
     name = "RNNoise"
-    delay = 480
+    delay = 960
 
     def frames(self, x: Sound) -> Sound:
         from pyrnnoise import rnnoise

@@ -56,7 +56,7 @@ def expand(name: str, out: str | None) -> Iterator[tuple[str, Path]]:
     if name == PIPE:
         yield name, Path("stdin.wav")
     elif path.is_dir():
-        inside = Path(out).resolve() if out not in (None, PIPE) else None
+        inside = Path(out).resolve() if out is not None and out != PIPE else None
         if inside is not None and (inside == path.resolve() or not inside.is_relative_to(path.resolve())):
             inside = None
         for file in sorted(path.rglob("*")):

@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it writes where, what it says, and its exit status."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -153,7 +154,12 @@ def test_an_interrupted_command_leaves_nothing_half_done(
     source = write(tmp_path / "in.wav", tone(48_000, 2, 12), 48_000, "pcm_s16le").read_bytes()
     target = tmp_path / "out"
     command = [*COMMAND, "restore", "-", "-o", str(target / "out.wav"), "--model", tiny]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),  # jobs in the background inherit a deaf ear
+    ) as child:
         assert child.stdin and child.stderr
         child.stdin.write(source[:-100])  # all but the end: returns when most of it has been read
         child.stdin.flush()
@@ -252,6 +258,17 @@ def test_check_stream_prints_the_difference(tiny: str, capsys: pytest.CaptureFix
     assert call("check", "stream", tiny, "--hops", "24") == 0
     line = capsys.readouterr().out.splitlines()[0]
     assert line.startswith("max |stream - offline|") and float(line.split()[-1]) < 1e-5
+
+
+def test_the_demo_says_where_its_result_is_and_that_it_is_better(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("demo", "-o", tmp_path / "out") == 0
+    told = capsys.readouterr().out
+    assert str(tmp_path / "out" / "sample-restored.flac") in told
+    before, after = re.search(r"signal to distortion +(\S+) -> +(\S+) dB", told).groups()  # type: ignore[union-attr]
+    assert float(after) > float(before) + 3
+    assert {"latency", "factor"} <= set(re.findall(r"\w+", told))
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,8 @@ class Config:
 
     `predictor` maps the degraded spectrum to a first estimate, or is None. `head` "direct" takes the network's
     output as the estimate; "mask" takes a complex mask on the input plus a correction, which starts as identity.
-    `flow` refines the estimate (or, without a predictor, the input) along `path`, or is None.
+    `flow` refines the estimate (or, without a predictor, the input) along `path`, or is None. `phase` is for tasks
+    that see no phases: how many iterations of phase retrieval come before the networks, 0 for zero phases.
     """
 
     task: Task
@@ -32,10 +33,18 @@ class Config:
     flow: BackboneConfig | None = None
     path: JointPath = JointPath(0.25)
     tableau: Tableau = COMPOSITE5
+    phase: int = 0
 
     def __post_init__(self) -> None:
         if self.predictor is None and self.flow is None:
             raise ValueError("a restorer needs a predictor, a flow, or both")
+        if self.phase and not self.blind:
+            raise ValueError(f"task {self.task!r} sees phases and has none to retrieve")
+
+    @property
+    def blind(self) -> bool:
+        """Whether the task sees magnitudes alone."""
+        return self.task in ("phase", "mel")
 
 
 class Restorer(nn.Module):

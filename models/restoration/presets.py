@@ -53,17 +53,11 @@ RESTORE_LITE = Config(
     "restore",
     predictor=LITE,
     head="mask",
-    flow=replace(LITE, inputs=3, outputs=1, width=32, timed=True),
+    flow=replace(LITE, inputs=3, outputs=1, width=24, timed=True),
     path=JointPath(0.05),
     tableau=euler(3),
 )
-VOCODE_LITE = Config(
-    "mel",
-    SpectrumConfig(window="hann"),
-    flow=replace(LITE, inputs=2, outputs=1, width=48, timed=True),
-    path=JointPath(0.25),
-    tableau=euler(4),
-)
+VOCODE_LITE = Config("mel", SpectrumConfig(window="hann"), predictor=LITE, head="mask", phase=16)
 
 PRESETS = {
     "stream-fm-enhance": ENHANCE,

@@ -17,8 +17,8 @@ from riverrun.models.flow import arrive, point
 from riverrun.models.noise import noise_rows
 from riverrun.models.restoration.frame import FrameStep
 from riverrun.models.restoration.network import Config, Restorer
-from riverrun.models.restoration.spectrum import analyse, synthesise, to_complex
-from riverrun.models.restoration.tasks import observe
+from riverrun.models.restoration.spectrum import synthesise, to_complex
+from riverrun.models.restoration.tasks import look
 from riverrun.models.state import State
 
 KIND = "restoration"  # of its checkpoints
@@ -61,7 +61,7 @@ class Restoration:
         aim = torch.tensor([_mix(request)], dtype=torch.float32, device=self.device)
         state: State = {"seed": [request.seed], "tick": [0], "mix": aim, "aim": aim.clone()}
         spectrum = self.config.spectrum
-        for name in ("past", "tail"):
+        for name in ("past", "tail", "heard"):
             state[name] = torch.zeros(1, spectrum.latency, device=self.device)
         if self.predictor:
             state["predictor"] = self.predictor.start(1)
@@ -89,13 +89,20 @@ class Restoration:
         hop, latency = self.config.spectrum.hop, self.config.spectrum.latency
         x = torch.from_numpy(np.stack([chunk.data[:, 0] for chunk in chunks])).to(self.device)  # [b, t]
         dry = torch.cat([state["past"], x], dim=1)[:, :hop]
-        seen, past = analyse(self.config.spectrum, x, state["past"])
-        clean = self._frame(observe(self.config.task, self.config.spectrum, seen)[:, :, 0], state)
+        seen, past, heard = look(self.config, x, state["past"], state["heard"])
+        clean = self._frame(seen[:, :, 0], state)
         wet, tail = synthesise(self.config.spectrum, clean[:, :, None], state["tail"])
         mix = torch.lerp(state["mix"][:, None], state["aim"][:, None], self.fade)
         data = torch.lerp(dry, wet, mix)[:, :, None].cpu().numpy()
         ticks = [tick + 1 for tick in state["tick"]]
-        state = {**state, "past": past, "tail": tail, "mix": state["aim"].clone(), "tick": ticks}
+        state = {
+            **state,
+            "past": past,
+            "tail": tail,
+            "heard": heard,
+            "mix": state["aim"].clone(),
+            "tick": ticks,
+        }
         return [
             (replace(chunk, data=row, pts=chunk.pts - latency),)
             for chunk, row in zip(chunks, data, strict=True)
@@ -135,7 +142,8 @@ class Restoration:
         frames = -(-(len(data) + config.latency) // config.hop)
         x = torch.zeros(1, frames * config.hop, device=self.device)
         x[0, : len(data)] = torch.from_numpy(data[:, 0])
-        seen = observe(self.config.task, config, analyse(config, x)[0])
+        start = x.new_zeros(2, 1, config.latency)
+        seen, _, _ = look(self.config, x, *start)
         z = noise_rows([request.seed] * frames, range(frames), (2, config.bins, 1))
         z = torch.cat(tuple(to_complex(z * 0.5**0.5)), dim=2).to(self.device)
         wet = synthesise(config, self.restorer(seen, z))[0][0, config.latency :][: len(data)]

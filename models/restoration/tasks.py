@@ -8,8 +8,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from riverrun.models.restoration.network import Task
-from riverrun.models.restoration.spectrum import SpectrumConfig
+from riverrun.models.restoration.network import Config
+from riverrun.models.restoration.phase import retrieve
+from riverrun.models.restoration.spectrum import SpectrumConfig, analyse
 
 MELS = 80
 
@@ -43,13 +44,40 @@ def from_mel(config: SpectrumConfig, mel: Tensor) -> Tensor:
     return torch.complex(config.beta * magnitude**config.alpha, torch.zeros_like(magnitude))
 
 
-def observe(task: Task, config: SpectrumConfig, spectrum: Tensor) -> Tensor:
-    """What a task's network sees of an input spectrum: all of it, magnitudes alone, or a mel of it.
+def observe(config: Config, spectrum: Tensor, heard: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """What a task's networks see of an input spectrum: all of it, magnitudes alone, or a mel of it.
 
-    Shapes: complex, compressed `[b, y, t]` -> the same.
+    Where the config asks for phases, they continue what was `heard` so far.
+    Shapes: complex, compressed `[b, y, t]`, heard `[b, size - hop]` -> the same.
     """
-    if task == "phase":
-        return torch.complex(spectrum.abs(), torch.zeros_like(spectrum.real))
-    if task == "mel":
-        return from_mel(config, to_mel(config, spectrum))
-    return spectrum
+    if heard is None:
+        heard = spectrum.real.new_zeros(len(spectrum), config.spectrum.latency)
+    if config.task == "phase":
+        spectrum = torch.complex(spectrum.abs(), torch.zeros_like(spectrum.real))
+    if config.task == "mel":
+        spectrum = from_mel(config.spectrum, to_mel(config.spectrum, spectrum))
+    if config.phase:
+        return retrieve(config.spectrum, spectrum, heard, config.phase)
+    return spectrum, heard
+
+
+def look(config: Config, x: Tensor, past: Tensor, heard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Analyse and observe; equal to the last bit for any division into rows and calls where phases are retrieved.
+
+    A retrieved phase can turn on the last bit of what it continues, and the same operation on more rows may round
+    differently. So each hop of each row is worked out alone.
+    Shapes: x `[b, t hop]`, past and heard `[b, size - hop]` -> complex `[b, bins, t]`, past, heard.
+    """
+    if not config.phase:
+        spectrum, past = analyse(config.spectrum, x, past)
+        return observe(config, spectrum, heard)[0], past, heard
+    rows = []
+    for row, before, sound in zip(x.split(1), past.split(1), heard.split(1), strict=True):
+        frames = []
+        for hop in row.split(config.spectrum.hop, 1):
+            spectrum, before = analyse(config.spectrum, hop, before)
+            seen, sound = observe(config, spectrum, sound)
+            frames.append(seen)
+        rows.append((torch.cat(frames, 2), before, sound))
+    seen, past, heard = (torch.cat(parts) for parts in zip(*rows, strict=True))
+    return seen, past, heard

@@ -59,20 +59,24 @@ def predictor_loss(
     """How far a first estimate is from the clean speech, by compressed spectra as hearing weighs them.
 
     Complex and magnitude distances of the model's own compressed spectra, magnitudes at other resolutions
-    raised to 0.3, the waveform, and PESQ where given; every example at a common level.
+    raised to 0.3, the waveform, and PESQ where given; every example at a common level. A task that sees no phases
+    is asked for none: only magnitudes of what is heard count, at more resolutions, and PESQ.
     Shapes: seen, wanted complex `[b, y, t]`; noisy, target `[b, n]`.
     """
     config, gain = model.config.spectrum, level(noisy, target)
     with torch.autocast(noisy.device.type, torch.bfloat16):
         estimate = model.predict(seen)
+    heard = synthesise(config, estimate)[0][:, config.latency :] * gain
+    clean = target[:, : heard.shape[1]] * gain
+    judged = 0.1 * pesq(heard, clean) if pesq else heard.new_zeros(())
+    sizes = (256, 384, 512, 768, 1024) if model.config.blind else (256, 1024)
+    others = [F.l1_loss(magnitudes(heard, w) ** 0.3, magnitudes(clean, w) ** 0.3) for w in sizes]
+    if model.config.blind:
+        return 3 * torch.stack(others).mean() + judged
     scale = gain[..., None] ** config.alpha
     complex_distance = ((estimate - wanted) * scale).abs().square().mean()
     magnitude_distance = ((estimate.abs() - wanted.abs()) * scale).square().mean()
-    heard = synthesise(config, estimate)[0][:, config.latency :] * gain
-    clean = target[:, : heard.shape[1]] * gain
-    others = [F.l1_loss(magnitudes(heard, w) ** 0.3, magnitudes(clean, w) ** 0.3) for w in (256, 1024)]
     spectral = 6 * complex_distance + 6 * magnitude_distance + torch.stack(others).mean()
-    judged = 0.1 * pesq(heard, clean) if pesq else 0.0
     return spectral + 4 * F.l1_loss(heard, clean) + judged
 
 

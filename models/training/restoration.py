@@ -107,7 +107,7 @@ class Stage(nn.Module):
     def forward(self, noisy: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
         spectrum = self.model.config.spectrum
         wanted = analyse(spectrum, target)[0]
-        seen = observe(self.model.config.task, spectrum, analyse(spectrum, noisy)[0])
+        seen, _ = observe(self.model.config, analyse(spectrum, noisy)[0])
         if self.stage == "predictor":
             return predictor_loss(self.model, seen, noisy, target, wanted, self.pesq)
         with torch.no_grad(), torch.autocast(noisy.device.type, torch.bfloat16):

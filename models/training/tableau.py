@@ -54,7 +54,7 @@ class Solver(nn.Module):
     def forward(self, noisy: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
         config = self.model.config
         with torch.no_grad():
-            seen = observe(config.task, config.spectrum, analyse(config.spectrum, noisy)[0])
+            seen, _ = observe(config, analyse(config.spectrum, noisy)[0])
             with torch.autocast(noisy.device.type, torch.bfloat16):
                 first = self.model.predict(seen)
             x = config.path.begin(first, complex_noise(seen, generator))

@@ -36,6 +36,7 @@ PACKED = ("mp4", "ipod")  # and that they expect no PCM in
 COVERLESS = ("ogg", "opus", "oga")  # whose covers are no streams
 UNLISTED = ("mpegts", "mpeg", "vob", "svcd", "dvd")  # FFmpeg names no more than the usual codecs of these
 FLOOR = 32_000  # bit/s a channel, the least a lossy result gets
+STEM = 40  # characters of a name that its temporary one keeps; file systems take 255 bytes in all
 OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)  # Hz
 
 
@@ -277,7 +278,8 @@ def _beside(path: Path) -> Path:
     """A temporary name in the folder of a path, with its suffix. Raises UnsupportedMedia without the folder."""
     if not path.parent.is_dir():
         raise UnsupportedMedia(f"{path} cannot be written: there is no folder {path.parent}")
-    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    stem = path.stem[:STEM]
+    return path.with_name(f".{stem}.{secrets.token_hex(4)}.part{path.suffix}")
 
 
 def _known(suffix: str) -> bool:

@@ -3,6 +3,7 @@
 import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 PIPE = "-"
@@ -56,27 +57,35 @@ def expand(name: str, out: str | None) -> Iterator[tuple[str, Path]]:
     if name == PIPE:
         yield name, Path("stdin.wav")
     elif path.is_dir():
-        inside = Path(out).resolve() if out is not None and out != PIPE else None
-        if inside is not None and (inside == path.resolve() or not inside.is_relative_to(path.resolve())):
-            inside = None
         for file in sorted(path.rglob("*")):
-            if is_media(file) and file.is_file() and not (inside and file.resolve().is_relative_to(inside)):
+            if is_media(file) and not _inside(file, out, path):
                 yield str(file), file.relative_to(path)
     elif glob.has_magic(name) and not path.exists():
-        for match in sorted(glob.glob(name, recursive=True)):
-            if is_media(Path(match)) and Path(match).is_file():
-                yield match, Path(Path(match).name)
+        base = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+        for file in map(Path, sorted(glob.glob(name, recursive=True))):
+            if is_media(file) and not _inside(file, out, base):
+                yield str(file), Path(file.name)
     else:
         yield name, Path(path.name)
 
 
 def is_media(path: Path) -> bool:
-    """Whether a file found in a folder or by a glob is taken: by suffix, unless it is a result or hidden."""
+    """Whether something found in a folder or by a glob is taken: by suffix, unless it is a result or hidden."""
     return (
-        path.suffix.lower() in SOUND | PICTURES
+        path.is_file()
+        and path.suffix.lower() in SOUND | PICTURES
         and not path.stem.endswith(MARK)
         and not path.name.startswith(".")
     )
+
+
+def _inside(file: Path, out: str | None, base: Path) -> bool:
+    """Whether a file lies in the output folder, and that somewhere below the folder that is searched."""
+    if out is None or out == PIPE:
+        return False
+    folder, searched = Path(out).resolve(), base.resolve()
+    below = folder != searched and folder.is_relative_to(searched)
+    return below and file.resolve().is_relative_to(folder)
 
 
 def _target(source: str, inner: Path, out: str | None, into: bool) -> str:

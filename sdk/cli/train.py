@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -30,7 +30,7 @@ class Folder:
 class Stage:
     """One stage, "predictor", "flow" or "tableau"; units as in models.training.restoration.Recipe."""
 
-    stage: str
+    stage: Literal["predictor", "flow", "tableau"]
     minutes: float = 60
     steps: int = 0  # 0: as many as the minutes allow
     batch: int = 8
@@ -127,6 +127,9 @@ def run(plan: Plan, base: Path, fresh: bool) -> Path:
         raise ModelError(f"preset is {plan.preset!r}, expected one of {', '.join(PRESETS)}")
     out = base / plan.out
     model = Restorer(PRESETS[plan.preset])
+    for stage in plan.stages:
+        if (model.predictor if stage.stage == "predictor" else model.flow) is None:
+            raise ModelError(f"stage is {stage.stage!r}, and preset {plan.preset} has no such network")
     learn(plan, model, pool(plan, base, out / "pool"), out, fresh)
     weights = out / f"{plan.preset}.safetensors"
     save(weights, model.cpu(), {"preset": plan.preset})
@@ -151,21 +154,16 @@ def pool(plan: Plan, base: Path, folder: Path) -> Path:
 
 def learn(plan: Plan, model: "Restorer", folder: Path, out: Path, fresh: bool) -> None:
     """Train the stages in order; each keeps its own log and place to resume from."""
-    from typing import Any, cast
-
     import torch
 
-    from riverrun.models.errors import ModelError
     from riverrun.models.training.mixtures import Mixtures
     from riverrun.models.training.restoration import Recipe, train
 
     torch.manual_seed(plan.seed)
     mixtures = Mixtures(folder, plan.damage, plan.seed)
     for stage in plan.stages:
-        if getattr(model, "flow" if stage.stage == "tableau" else stage.stage, None) is None:
-            raise ModelError(f"stage is {stage.stage!r}, and preset {plan.preset} has no such network")
         recipe = Recipe(
-            cast(Any, stage.stage),
+            stage.stage,
             stage.minutes,
             stage.steps or None,
             stage.batch,

@@ -170,21 +170,24 @@ def bad(tmp_path: Path) -> dict[str, tuple[Path | bytes, str]]:
         "no bytes": (b"", "cannot be opened"),
         "text": (text, "Invalid data"),
         "truncated wav": (cut, "ends after 20000 of"),
-        "truncated m4a": (tmp_path / "cut.m4a", "cut.m4a"),
+        "truncated m4a": (tmp_path / "cut.m4a", "cut.m4a cannot be opened: Invalid data"),
         "truncated mp3": (tmp_path / "cut.mp3", "truncated"),
         "no sound": (mute, "holds no sound"),
         "zero channels": (wav(tmp_path / "c0.wav", silence, channels=0), "0 channels"),
         "65535 channels": (wav(tmp_path / "c9.wav", silence, channels=65_535), "channels"),
-        "rate 0": (wav(tmp_path / "r0.wav", silence, rate=0), "r0.wav"),
-        "4 GHz": (wav(tmp_path / "r9.wav", silence, rate=4_000_000_000), "r9.wav"),
+        "rate 0": (wav(tmp_path / "r0.wav", silence, rate=0), "r0.wav cannot be opened: Invalid data"),
+        "4 GHz": (
+            wav(tmp_path / "r9.wav", silence, rate=4_000_000_000),
+            "r9.wav cannot be opened: Invalid data",
+        ),
         "1 Hz": (wav(tmp_path / "r1.wav", silence, rate=1), "1 Hz, expected 4000 to"),
-        "no samples": (wav(tmp_path / "none.wav", b""), "none.wav"),
+        "no samples": (wav(tmp_path / "none.wav", b""), "none.wav holds no samples"),
         "NaN": (wav(tmp_path / "nan.wav", nan.tobytes(), kind=3, bits=32), "NaN or infinite"),
         "infinite": (wav(tmp_path / "inf.wav", inf.tobytes(), kind=3, bits=32), "NaN or infinite"),
         "a folder": (tmp_path, "is a folder"),
         "a device": (Path("/dev/zero"), "is a device"),
         "no file": (tmp_path / "nothing.wav", "no such file"),
-        "a list of other files": (tmp_path / "list.m3u8", "list.m3u8"),
+        "a list of other files": (tmp_path / "list.m3u8", "list.m3u8 cannot be opened"),
     }
 
 
@@ -269,3 +272,10 @@ def test_three_hours_pass_through_in_bounded_memory(tmp_path: Path) -> None:
             elif i % 5_000 == 0:
                 grown = max(grown, resident() - before if before else 0)
     assert ticks == rate * seconds and grown < 20 * 2**20
+
+
+@pytest.mark.parametrize("letter", ["n", "é"])
+def test_a_name_as_long_as_file_systems_take_is_written(letter: str, tmp_path: Path) -> None:
+    target = tmp_path / f"{letter * (250 // len(letter.encode()))}.wav"
+    write(target, sound(), 48_000)
+    assert os.listdir(tmp_path) == [target.name]

@@ -94,3 +94,10 @@ def test_results_inside_a_folder_are_no_sources_however_it_is_named(tree: Path) 
     (tree / "calls" / "clean").mkdir()
     (tree / "calls" / "clean" / "a.wav").touch()
     assert [Path(job.source).name for job in plan([str(tree / "calls")], "calls/clean")] == ["a.wav", "b.MP3"]
+
+
+def test_results_below_a_glob_are_no_sources_either(tree: Path) -> None:
+    (tree / "calls" / "clean").mkdir()
+    (tree / "calls" / "clean" / "a.wav").touch()
+    assert [job.source for job in plan(["calls/**/*.wav"], "calls/clean")] == ["calls/a.wav"]
+    assert [job.source for job in plan(["**/*.wav"], "calls/clean")] == ["calls/a.wav"]

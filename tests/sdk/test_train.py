@@ -20,7 +20,7 @@ out = "made"
 damage = "voice"
 rooms = 0
 speech = [{ path = "recordings", licence = "CC0-1.0" }]
-stages = [{ stage = "flow", steps = 2, batch = 1 }]
+stages = [{ stage = "predictor", steps = 2, batch = 1 }]
 """
 
 
@@ -50,6 +50,20 @@ def test_recordings_become_weights_and_a_second_call_goes_on(tmp_path: Path) -> 
     assert not all(torch.equal(further[name], value) for name, value in first.items())
     index = json.loads((tmp_path / "made" / "pool" / "index.json").read_text())
     assert [source["licence"] for source in index["sources"]] == ["CC0-1.0"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"), [("eval", "eval"), ("flow", "preset vocode-lite has no such network")]
+)
+def test_a_stage_that_is_not_there_is_told_before_any_work(
+    stage: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(CONFIG.replace('"predictor"', f'"{stage}"'))
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "restoration", str(config)])
+    assert ended.value.code == 1 and words in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("name", ["restore-lite", "vocode-lite"])

@@ -125,11 +125,15 @@ def run(plan: Plan, base: Path, fresh: bool) -> Path:
 
     if plan.preset not in PRESETS:
         raise ModelError(f"preset is {plan.preset!r}, expected one of {', '.join(PRESETS)}")
-    out = base / plan.out
-    model = Restorer(PRESETS[plan.preset])
-    for stage in plan.stages:
-        if (model.predictor if stage.stage == "predictor" else model.flow) is None:
-            raise ModelError(f"stage is {stage.stage!r}, and preset {plan.preset} has no such network")
+    out, config, stages = base / plan.out, PRESETS[plan.preset], {stage.stage for stage in plan.stages}
+    for stage in stages:
+        if (config.predictor if stage == "predictor" else config.flow) is None:
+            raise ModelError(f"stage is {stage!r}, and preset {plan.preset} has no such network")
+    if config.predictor and "predictor" not in stages:
+        raise ModelError(f"no stage trains the predictor of {plan.preset}: add a stage 'predictor'")
+    if "flow" not in stages:
+        config = replace(config, flow=None)  # what it would refine is a result already
+    model = Restorer(config)
     learn(plan, model, pool(plan, base, out / "pool"), out, fresh)
     weights = out / f"{plan.preset}.safetensors"
     save(weights, model.cpu(), {"preset": plan.preset})

@@ -52,14 +52,30 @@ def test_recordings_become_weights_and_a_second_call_goes_on(tmp_path: Path) -> 
     assert [source["licence"] for source in index["sources"]] == ["CC0-1.0"]
 
 
+def test_a_flow_that_no_stage_trains_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "recordings").mkdir()
+    sound = 0.1 * np.random.default_rng(0).standard_normal((40_000, 1)).astype(np.float32)
+    write(tmp_path / "recordings" / "a.flac", sound, 16_000, "flac")
+    config = tmp_path / "config.toml"
+    config.write_text(CONFIG.replace("vocode-lite", "restore-lite").replace("voice", "clean"))
+    train(str(config))
+    weights = load_file(tmp_path / "made" / "restore-lite.safetensors")
+    assert {name.split(".")[0] for name in weights} == {"predictor"}
+
+
 @pytest.mark.parametrize(
-    ("stage", "words"), [("eval", "eval"), ("flow", "preset vocode-lite has no such network")]
+    ("preset", "stage", "words"),
+    [
+        ("vocode-lite", "eval", "eval"),
+        ("vocode-lite", "flow", "preset vocode-lite has no such network"),
+        ("restore-lite", "flow", "no stage trains the predictor of restore-lite"),
+    ],
 )
 def test_a_stage_that_is_not_there_is_told_before_any_work(
-    stage: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    preset: str, stage: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "config.toml"
-    config.write_text(CONFIG.replace('"predictor"', f'"{stage}"'))
+    config.write_text(CONFIG.replace("vocode-lite", preset).replace("predictor", stage))
     with pytest.raises(SystemExit) as ended:
         main(["train", "restoration", str(config)])
     assert ended.value.code == 1 and words in capsys.readouterr().err

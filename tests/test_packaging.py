@@ -1,5 +1,6 @@
 """The package as users get it: installed from a wheel or in place, complete, importable from anywhere."""
 
+import hashlib
 import importlib
 import subprocess
 import sys
@@ -111,3 +112,12 @@ def test_public_names_are_real(package: str) -> None:
     names = list(getattr(module, "__all__", []))
     assert len(names) == len(set(names))
     assert not [name for name in names if not hasattr(module, name)]
+
+
+def test_checksums_of_the_assets_hold() -> None:
+    """Weights and samples that differ from the list would be damaged, or not those the model cards speak of."""
+    listed = dict(
+        reversed(line.split("  ")) for line in (ROOT / "assets" / "SHA256SUMS").read_text().splitlines()
+    )
+    here = [f for f in sorted((ROOT / "assets").iterdir()) if f.suffix in (".safetensors", ".flac", ".wav")]
+    assert listed == {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in here}

@@ -53,7 +53,16 @@ DEREVERB = Recipe(reverb=1.0, noise=0.4, snr=(5.0, 30.0), light=0.5, microphone=
 CODEC = Recipe(codec=1.0, noise=0.2, snr=(10.0, 30.0), light=0.5, absent=0.02, lose=0.03)
 BANDWIDTH = Recipe(band=1.0, noise=0.2, snr=(10.0, 30.0), light=0.5, microphone=0.1, absent=0.02)
 RESTORE = Recipe(
-    noise=0.85, reverb=0.45, microphone=0.25, rumble=0.08, clip=0.10, band=0.25, codec=0.12, lose=0.03
+    noise=0.85,
+    reverb=0.45,
+    microphone=0.25,
+    rumble=0.08,
+    clip=0.10,
+    band=0.25,
+    codec=0.12,
+    lose=0.03,
+    clean=0.12,
+    vary=0.22,
 )
 RECIPES = {
     "enhance": ENHANCE,

@@ -116,8 +116,7 @@ def test_public_names_are_real(package: str) -> None:
 
 def test_checksums_of_the_assets_hold() -> None:
     """Weights and samples that differ from the list would be damaged, or not those the model cards speak of."""
-    listed = dict(
-        reversed(line.split("  ")) for line in (ROOT / "assets" / "SHA256SUMS").read_text().splitlines()
-    )
+    lines = (ROOT / "assets" / "SHA256SUMS").read_text().splitlines()
+    listed = {name: digest for digest, name in (line.split("  ") for line in lines)}
     here = [f for f in sorted((ROOT / "assets").iterdir()) if f.suffix in (".safetensors", ".flac", ".wav")]
     assert listed == {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in here}

@@ -40,14 +40,18 @@ def rows() -> list[Row]:
 
 
 def row(name: str, config: Any) -> Row:
-    """Describe a preset without making its weights."""
+    """Describe a preset, or the weights that are here of it, which may be of less, without making them."""
     from riverrun.models import checkpoint
     from riverrun.models.registry import MODELS
-    from riverrun.models.restoration.network import Restorer
+    from riverrun.models.restoration.network import Config, Restorer
+    from riverrun.models.restoration.stream import KIND
 
-    entry = MODELS.get(name)
+    entry, licence = MODELS.get(name), "-"
     here = entry is not None and entry.path.exists()
-    licence = checkpoint.read(entry.path)[0].get("licence", "Apache-2.0") if entry and here else "-"
+    if entry and here:
+        header, _ = checkpoint.read(entry.path)
+        config = checkpoint.config(header, KIND, Config, entry.path)
+        licence = header.get("licence", "Apache-2.0")
     size = checkpoint.parameters(checkpoint.on_meta(lambda: Restorer(config)))
     spectrum = config.spectrum
     return Row(

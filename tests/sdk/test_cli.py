@@ -254,6 +254,17 @@ def test_models_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0].split() == ["name", "task", "size", "rate", "latency", "weights", "licence"]
 
 
+def test_models_tells_the_size_of_the_weights_that_are_here(capsys: pytest.CaptureFixture[str]) -> None:
+    from safetensors.torch import load_file
+
+    from riverrun.models import MODELS
+
+    assert call("models") == 0
+    (line,) = [row for row in capsys.readouterr().out.splitlines() if row.startswith("restore-lite")]
+    held = sum(v.numel() for name, v in load_file(MODELS["restore-lite"].path).items() if "running" not in name)
+    assert f"{held / 1e6:.1f} M" in line
+
+
 def test_check_stream_prints_the_difference(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("check", "stream", tiny, "--hops", "24") == 0
     line = capsys.readouterr().out.splitlines()[0]

@@ -16,6 +16,8 @@ class Chain:
     it, not the sessions beside it.
     """
 
+    request = tuple
+
     def __init__(self, models: Sequence[StreamModel]) -> None:
         """Raises ValueError unless every stage takes what the one before gives, hop by hop."""
         if not models:

@@ -54,6 +54,11 @@ class StreamModel(Protocol):
     @property
     def spec(self) -> Spec: ...
 
+    @property
+    def request(self) -> type[Any]:
+        """The class of its requests; where it is a dataclass of JSON values, clients may send those."""
+        ...
+
     def open(self, request: Any) -> State:
         """Check a request and give the state of one new session (dim 0 is 1). Fast: no forward pass.
 

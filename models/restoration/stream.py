@@ -46,6 +46,8 @@ class Request:
 class Restoration:
     """A restorer as a StreamModel. One thread may step it at a time; sessions live in their states."""
 
+    request = Request
+
     def __init__(self, restorer: Restorer, device: str | torch.device = "cpu", max_batch: int = 16) -> None:
         self.restorer = restorer.to(device).eval().requires_grad_(False)
         self.config, self.device = restorer.config, torch.device(device)

@@ -26,6 +26,8 @@ class Loudness:
 class Smooth:
     """A gain and a weighted mean that reaches `latency` ticks ahead; each hop takes `evaluations` steps."""
 
+    request = Loudness
+
     def __init__(
         self, rate: int = 16_000, hop: int = 32, latency: int = 20, evaluations: int = 1, max_batch: int = 16
     ) -> None:
@@ -89,6 +91,7 @@ class Teller:
     """Says each word as one hop: noise drawn towards a tone in three evaluations."""
 
     spec = Spec(None, (Port("audio", 24_000, 240),), max_batch=8)
+    request = Text
     evaluations = 3
 
     def __init__(self) -> None:

@@ -317,6 +317,12 @@ def _open(source: Source, name: str, limits: Limits) -> BinaryIO:
     if isinstance(source, bytes):
         source = BytesIO(source)
     if not isinstance(source, str | Path):
+        if source.seekable():
+            start = source.tell()
+            size = source.seek(0, os.SEEK_END) - start
+            source.seek(start)
+            _check_riff(source.read(8), name, size)
+            source.seek(start)
         return source
     try:
         info = os.stat(source)

@@ -5,6 +5,7 @@ import math
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -279,3 +280,16 @@ def test_a_name_as_long_as_file_systems_take_is_written(letter: str, tmp_path: P
     target = tmp_path / f"{letter * (250 // len(letter.encode()))}.wav"
     write(target, sound(), 48_000)
     assert os.listdir(tmp_path) == [target.name]
+
+
+@pytest.mark.parametrize("source", [bytes, io.BytesIO, open], ids=["bytes", "memory", "file"])
+def test_a_truncated_wav_is_told_however_it_is_handed_over(source: Any, tmp_path: Path) -> None:
+    write(tmp_path / "whole.wav", sound(), 48_000)
+    cut = (tmp_path / "whole.wav").read_bytes()[:20_000]
+    (tmp_path / "cut.wav").write_bytes(cut)
+    given = open(tmp_path / "cut.wav", "rb") if source is open else source(cut)
+    with pytest.raises(MediaError, match="ends after 20000 of"):
+        with open_media(given) as reader:
+            list(reader.items())
+    if source is open:
+        given.close()

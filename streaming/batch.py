@@ -178,14 +178,15 @@ def gather(seats: list[Seat]) -> Batch:
     return batch
 
 
-def advance(seats: list[Seat]) -> None:
-    """Step some seats of one model and one key together.
+def advance(seats: list[Seat], clock: Callable[[], float] | None = None) -> None:
+    """Step some seats of one model and one key together; with a clock, the sessions note when.
 
     A step that raises ends all of them; an answer that is not finite, or not what was due, ends its own.
     """
     batch, model = gather(seats), seats[0].model
     try:
         inputs = [chunk for seat in seats for chunk in seat.session.take()]
+        start = clock() if clock else 0.0
         outputs, batch.state = model.step(inputs, batch.state)
         if len(outputs) != len(inputs):
             raise ValueError(f"model answered {len(outputs)} of {len(inputs)} rows")
@@ -195,9 +196,11 @@ def advance(seats: list[Seat]) -> None:
             seat.changed()
         return
     places = [batch.place(seat) for seat in seats]
-    for seat, (start, stop) in zip(seats, places, strict=True):
+    for seat, (first, after) in zip(seats, places, strict=True):
         try:
-            _deliver(seat, outputs[start:stop])
+            _deliver(seat, outputs[first:after])
+            if clock:
+                seat.session.stepped(start, clock())
         except Exception as error:
             seat.fail(error)
         seat.changed()

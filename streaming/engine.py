@@ -72,6 +72,11 @@ class Engine:
             self._awake.notify()
         self._thread.join()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it still takes sessions."""
+        return not self._stopping
+
     # The handle: what transports see
 
     async def open(
@@ -178,6 +183,15 @@ class Engine:
         seat = self._seat(session)
         return await asyncio.wrap_future(self._call(lambda: save(seat)))
 
+    def polled(self, session: str) -> int:
+        """How many ticks of a session were polled so far, those before it was saved included."""
+        return self._seat(session).session.polled
+
+    def steps(self, session: str) -> list[tuple[int, int, float, float]]:
+        """What `Session.stepped` noted since the last call."""
+        steps = self._seat(session).session.steps
+        return [steps.popleft() for _ in range(len(steps))]
+
     def played(self, session: str, at: float) -> None:
         """Say when play-out of a session began, on the engine's clock."""
         self._seat(session).session.played(at)
@@ -247,7 +261,7 @@ class Engine:
             self._turn += 1
             for seat in seats:
                 seat.turn = self._turn
-            advance(seats)
+            advance(seats, self.clock)
 
     def _answer(self) -> None:
         """Wait for something to do, and do the calls among it."""

@@ -28,6 +28,7 @@ from riverrun.streaming.buffer import Buffer
 from riverrun.streaming.errors import ProtocolError
 
 Rate = int | Fraction
+KEPT = 64  # steps whose times are remembered until they are asked for
 RATES = range(1_000, 384_001)  # Hz, that sound is resampled from and to
 
 
@@ -97,6 +98,7 @@ class Session:
         self.outboxes: list[deque[Chunk]] = [deque() for _ in spec.gives]
         self.ended = [False] * len(spec.gives)
         self.given = self.polled = 0  # ticks of port 0
+        self.steps: deque[tuple[int, int, float, float]] = deque()  # see `stepped`
 
     @property
     def latency(self) -> float:
@@ -224,6 +226,20 @@ class Session:
             self.high.give(data)
         end = hop if self.total is None else min(hop, self.total - start)
         self._leave(data[max(0, -start) : end], final=self.total == start + end)
+
+    def stepped(self, start: float, stop: float) -> None:
+        """Note when the step was made whose answer was given last.
+
+        `steps` holds, for output up to a tick, up to which tick its making needed input, and when it was made.
+        """
+        origin, takes = self.origin or 0, self.spec.takes
+        if not self.given or (self.steps and self.steps[-1][0] == origin + self.given):
+            return
+        ticks = math.ceil(self.taken * self.entry_rate / takes.rate) if takes else 0
+        needs = min(self.fed, ticks + (self.down.latency if self.down else 0))
+        self.steps.append((origin + self.given, origin + needs, start, stop))
+        if len(self.steps) > KEPT:
+            self.steps.popleft()
 
     # The transport's side
 

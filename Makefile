@@ -5,11 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint bench clean
+.PHONY: demo serve test lint bench clean
 
 # Clean a sample through the streaming path; say where the result is and what was measured.
 demo: $(VENV)/.core
 	$(BIN)/riverrun demo -o out
+
+# The page, the API and the live streams, on http://127.0.0.1:8000/. ARGS="--port 9000" goes elsewhere.
+serve: $(VENV)/.core
+	$(BIN)/riverrun serve $(ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-COMMANDS = ("restore", "models", "bench", "check", "train", "demo")
+COMMANDS = ("restore", "serve", "models", "bench", "check", "train", "demo")
 
 
 class Lazy(TyperGroup):
@@ -50,7 +50,7 @@ def _root(
         False, "--version", help="Print the version.", callback=_version, is_eager=True
     ),
 ) -> None:
-    """Clean, measure and train on your own machine, chunk by chunk."""
+    """Clean, serve, measure and train on your own machine, chunk by chunk."""
 
 
 def expected() -> tuple[type[Exception], ...]:

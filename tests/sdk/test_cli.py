@@ -261,7 +261,9 @@ def test_models_tells_the_size_of_the_weights_that_are_here(capsys: pytest.Captu
 
     assert call("models") == 0
     (line,) = [row for row in capsys.readouterr().out.splitlines() if row.startswith("restore-lite")]
-    held = sum(v.numel() for name, v in load_file(MODELS["restore-lite"].path).items() if "running" not in name)
+    held = sum(
+        v.numel() for name, v in load_file(MODELS["restore-lite"].path).items() if "running" not in name
+    )
     assert f"{held / 1e6:.1f} M" in line
 
 

@@ -1,0 +1,43 @@
+"""riverrun serve: the page, the API and the live streams."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Where to listen. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Default: 8000.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings; see the README.")] = None,
+    new_key: Annotated[bool, typer.Option("--new-key", help="Make an API key, and stop.")] = False,
+) -> None:
+    """Serve the page and the API on this machine."""
+    if new_key:
+        _new_key()
+        return
+    import logging
+
+    from riverrun.streaming.server import read, serve
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        settings = read(config, **given)
+        typer.echo(f"http://{settings.host}:{settings.port}/", err=True)
+        serve(settings)
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _new_key() -> None:
+    import secrets
+
+    from riverrun.streaming.server import digest
+
+    key = secrets.token_urlsafe(32)
+    typer.echo(f"the key, shown once: {key}")
+    typer.echo(f'for the settings:    [access]\n                     keys = ["{digest(key)}"]')

@@ -1,0 +1,90 @@
+"""What an error is on the wire: an HTTP status, a WebSocket close code, and a body as OpenAI's clients read it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from riverrun.media.errors import CorruptMedia, MediaError, UnsupportedMedia
+from riverrun.models.errors import CheckpointError, InvalidRequest, ModelError
+from riverrun.streaming.errors import (
+    AtCapacity,
+    ProtocolError,
+    SessionEnded,
+    StreamError,
+    TooSlow,
+)
+
+LONGEST = 120  # seconds, that clients sleep on Retry-After
+
+
+class NotAllowed(StreamError):
+    """The Host, Origin or API key is not one that may use this server."""
+
+
+class NotFound(StreamError):
+    """There is no such thing, or it is over, or its token is another."""
+
+
+class TooMany(StreamError):
+    """Too many requests or messages in a short time."""
+
+
+class TooBig(StreamError):
+    """More bytes or seconds than one request may have."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How errors of one type are told."""
+
+    error: type[Exception]
+    status: int
+    close: int
+    code: str
+    kind: str = "invalid_request_error"
+    retry: float | None = None  # seconds
+
+
+KINDS = (
+    Kind(AtCapacity, 503, 1013, "at_capacity", "server_error", 1.0),
+    Kind(TooMany, 429, 4029, "too_many", "rate_limit_error", 1.0),
+    Kind(TooBig, 413, 1009, "too_big"),
+    Kind(NotAllowed, 403, 1008, "not_allowed", "authentication_error"),
+    Kind(NotFound, 404, 4004, "not_found"),
+    Kind(TooSlow, 503, 4008, "too_slow", "server_error"),
+    Kind(ProtocolError, 400, 4000, "protocol_error"),
+    Kind(SessionEnded, 410, 4010, "session_ended", "server_error"),
+    Kind(InvalidRequest, 400, 4001, "invalid_request"),
+    Kind(CheckpointError, 404, 4001, "no_weights"),
+    Kind(UnsupportedMedia, 415, 4001, "unsupported_media"),
+    Kind(CorruptMedia, 400, 4001, "corrupt_media"),
+    Kind(MediaError, 400, 4001, "media_error"),
+    Kind(ModelError, 400, 4001, "model_error"),
+    Kind(StreamError, 500, 4010, "stream_error", "server_error"),
+    Kind(Exception, 500, 1011, "internal", "server_error"),
+)
+EXPECTED = tuple(kind.error for kind in KINDS[:-1])
+
+
+def kind_of(error: BaseException) -> Kind:
+    """The first kind an error is of."""
+    return next((kind for kind in KINDS if isinstance(error, kind.error)), KINDS[-1])
+
+
+def body(error: BaseException, param: str | None = None) -> dict[str, Any]:
+    """An error as JSON; what is a bug is not told, only that the log has it."""
+    kind = kind_of(error)
+    message = "something failed; the log tells what" if kind is KINDS[-1] else str(error)
+    return {"error": {"message": message, "type": kind.kind, "param": param, "code": kind.code}}
+
+
+def headers(error: BaseException) -> dict[str, str]:
+    """What tells a client whether and when to try again."""
+    kind = kind_of(error)
+    if kind.retry is None:
+        return {"x-should-retry": "false"}
+    seconds = min(LONGEST, max(0.1, getattr(error, "retry_after", kind.retry)))
+    return {
+        "retry-after": str(max(1, round(seconds))),
+        "retry-after-ms": str(round(1e3 * seconds)),
+        "x-should-retry": "true",
+    }

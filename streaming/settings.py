@@ -1,0 +1,140 @@
+"""Settings of the server: what the code says < a TOML file < the environment (RIVERRUN_GROUP__NAME)."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "RIVERRUN_"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Group(BaseModel):
+    """A table of the TOML file; keys nobody knows are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Access(Group):
+    """Who may connect.
+
+    `hosts` and `origins` are the Host and Origin headers taken beside the server's own address. `keys` are SHA-256
+    digests of API keys (`riverrun serve --new-key` makes one); without any, only loopback may be bound to.
+    """
+
+    hosts: list[str] = []
+    origins: list[str] = []
+    keys: list[str] = []
+    requests: float = Field(default=20, gt=0)  # a second and address
+    burst: int = Field(default=60, ge=1)
+
+    @field_validator("keys")
+    @classmethod
+    def _digests(cls, keys: list[str]) -> list[str]:
+        for key in keys:
+            if len(key) != 64 or set(key) - set("0123456789abcdef"):
+                raise ValueError(
+                    "a key is no SHA-256 digest in hex: make one with `riverrun serve --new-key`"
+                )
+        return keys
+
+
+class Streams(Group):
+    """Live streams over WebSocket."""
+
+    sessions: int = Field(default=32, ge=1)
+    per_address: int = Field(default=16, ge=1)
+    window: float = Field(default=1.0, gt=0)  # seconds of input that may be unacknowledged
+    journal: float = Field(default=10.0, gt=0)  # seconds of output kept until acknowledged
+    journal_bytes: int = Field(default=4 << 20, ge=1 << 16)
+    resume: float = Field(default=30.0, ge=0)  # seconds a lost connection is waited for
+    snapshot: float = Field(default=3.0, gt=0)  # seconds between saved states
+    idle: float = Field(default=120.0, gt=0)  # seconds without a message before a connection is closed
+    stall: float = Field(default=30.0, gt=0)  # seconds a write may take
+    controls: float = Field(default=50, gt=0)  # control messages a second
+    start: float = Field(default=10.0, gt=0)  # seconds until the first message
+    delay: float = Field(default=0.1, gt=0)  # seconds from capture to leaving that live sound is aimed at
+
+
+class Files(Group):
+    """Uploads."""
+
+    bytes: int = Field(default=200 << 20, ge=1)
+    seconds: float = Field(default=4 * 3600, gt=0)
+    at_once: int = Field(default=2, ge=1)
+    memory: int = Field(default=2 << 30, ge=1 << 28)  # bytes, of the process that decodes one
+    cpu: int = Field(default=600, ge=1)  # seconds of processor time, of the same
+    journal_bytes: int = Field(default=8 << 20, ge=1 << 16)  # of a reply that may be taken up again
+
+
+class WebRTC(Group):
+    """Calls. `hosts` are the addresses ICE offers (empty: all of the machine's); `nat` maps one to its public one."""
+
+    ice_servers: list[str] = []
+    hosts: list[str] = []
+    nat: dict[str, str] = {}
+    sessions: int = Field(default=16, ge=1)
+    ice_timeout: float = Field(default=15.0, gt=0)
+
+
+class Settings(BaseSettings):
+    """All settings; `read` adds a file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65_535)
+    models: list[str] = ["restore-lite", "vocode-lite"]
+    device: str = "cpu"
+    threads: int = Field(default=1, ge=1)
+    metrics: bool = True
+    access: Access = Access()
+    streams: Streams = Streams()
+    files: Files = Files()
+    webrtc: WebRTC = WebRTC()
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return self.host in LOOPBACK
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = settings_cls.model_config.get("toml_file")
+        toml = (TomlConfigSettingsSource(settings_cls, file),) if file else ()
+        return init_settings, env_settings, *toml
+
+
+def read(file: Path | None = None, **given: Any) -> Settings:
+    """Settings with a file's; what is `given` wins over all.
+
+    Raises ValueError that names every wrong key, and OSError if the file cannot be read.
+    """
+    groups = {name.upper() for name in Settings.model_fields}
+    for name in os.environ:
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX).split("__")[0].upper() not in groups:
+            raise ValueError(f"{name} in the environment is no setting, expected one of {sorted(groups)}")
+    if file is None:
+        return Settings(**given)
+    file.read_bytes()  # a source that is missing would count as empty
+
+    class Filed(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    return Filed(**given)

@@ -1,0 +1,217 @@
+"""Stream: one session at the engine as every transport uses it, with its ledger and its saved states."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from riverrun.media import Chunk, cut
+from riverrun.media.chunk import Array
+from riverrun.streaming.errors import SessionEnded, TooSlow
+from riverrun.streaming.ledger import Ledger
+from riverrun.streaming.session import Live
+from riverrun.streaming.wire import Open
+
+if TYPE_CHECKING:
+    from riverrun.streaming.hub import Hub
+
+log = logging.getLogger(__name__)
+AGAIN = 0.005  # seconds until live input is tried again that a recovering engine has no room for
+
+
+class Stream:
+    """Ticks in, chunks out. One task may feed and another read.
+
+    Live input that the engine has no room for is dropped: the newest wins, delay does not grow. Ticks of the output
+    are those of the input, so that a gap stays where it was.
+
+    Every few seconds the session is saved; with the input since, it goes on at another engine when its own has failed,
+    and gives the same samples.
+    """
+
+    def __init__(self, hub: "Hub", wanted: Open, transport: str) -> None:
+        self.hub, self.engine, self.wanted, self.transport = hub, hub.engine, wanted, transport
+        self.name, self.rate, self.channels, self.live = "", wanted.rate, wanted.channels, wanted.live
+        self.values = dict(wanted.request)
+        self.latency, self.ledger = 0.0, Ledger(wanted.rate)
+        self.fed = self.dropped = self.out = 0  # ticks: of the caller's input, not fed of it, given
+        self.gaps: deque[tuple[int, int]] = deque(
+            maxlen=64
+        )  # from which tick of the engine how many were dropped
+        self.closed = self.finished = False
+        self.saved: bytes | None = None
+        self.saved_at = hub.clock()
+        self.since: deque[Chunk] = deque()  # input that the saved state has not seen
+        self.skip = 0  # ticks that come a second time, after a recovery
+        self.turn = asyncio.Lock()  # held by who changes what the engine's session has seen
+        self.replay: asyncio.Task[None] | None = None
+
+    async def begin(self, saved: bytes | None = None) -> None:
+        """Open the session at the hub's engine, or take up a saved one there."""
+        self.engine = self.hub.engine
+        request = self.hub.request(self.wanted.model, self.values)
+        live = None if self.live is None else Live(delay=self.live)
+        self.name = await self.engine.open(
+            self.wanted.model, request, self.rate, self.channels, live, self.wanted.band, saved
+        )
+        self.latency = self.engine.latency(self.name)
+
+    async def feed(self, data: Array, captured: float | None = None, arrived: float | None = None) -> int:
+        """Take the next ticks, waiting for room unless live; give how many were dropped.
+
+        Shapes: `[t, c]` float32. `captured` is when the end of it was, in seconds on the hub's clock.
+        Raises ProtocolError, SessionEnded.
+        """
+        arrived = self.hub.clock() if arrived is None else arrived
+        captured = arrived if captured is None else min(captured, arrived)
+        self.fed += len(data)
+        self.ledger.came(self.fed, captured, arrived)
+        async with self.turn:
+            if self.hub.clock() - self.saved_at > self.hub.settings.streams.snapshot:
+                await self._save()
+            pts = self.fed - len(data) - self.dropped
+            chunk = Chunk(np.ascontiguousarray(data, np.float32), pts, self.rate)
+            try:
+                await self.engine.feed(self.name, chunk, captured)
+            except TooSlow:
+                return self._drop(chunk)
+            except SessionEnded:
+                if self.engine.alive:
+                    raise  # else whoever reads will recover, and feed this too
+            self.since.append(chunk)
+        return 0
+
+    async def read(self) -> list[Chunk]:
+        """Wait for the next chunks; none at the end. Raises SessionEnded."""
+        while True:
+            try:
+                chunks = await self.engine.poll(self.name)
+            except SessionEnded:
+                if self.engine.alive or self.closed or self.hub.draining:
+                    raise
+                await self._recover()
+                continue
+            self._note()
+            if not chunks:
+                return []
+            if fresh := [chunk for chunk in map(self._fresh, chunks) if len(chunk) or chunk.last]:
+                self.out += sum(len(chunk) for chunk in fresh)
+                return [replace(chunk, pts=self._outer(chunk.pts)) for chunk in fresh]
+
+    async def update(self, values: Mapping[str, Any]) -> None:
+        """Change some values of the request. Raises InvalidRequest, SessionEnded."""
+        wanted = {**self.values, **values}
+        request = self.hub.request(self.wanted.model, wanted)
+        async with self.turn:
+            await self.engine.update(self.name, request)
+            self.values = wanted
+            await self._save()  # input before and after a change is not replayed across it
+
+    async def finish(self) -> None:
+        """The input is over; the rest still comes out. Twice is once."""
+        async with self.turn:
+            self.finished = True
+            try:
+                await self.engine.finish(self.name)
+            except SessionEnded:
+                if self.engine.alive:
+                    raise
+
+    async def close(self) -> None:
+        """Free the compute, after the step in progress at the latest. Twice is once."""
+        if self.closed:
+            return
+        self.closed = True
+        if self.replay:
+            self.replay.cancel()
+        self.hub.left(self)
+        try:
+            await self.engine.close(self.name)
+        except SessionEnded:
+            log.debug("stream %s ended with its engine", self.name)
+
+    def sent(self, pts: int, at: float) -> None:
+        """Note when the output that starts at a tick was handed to the network, on the hub's clock."""
+        delays = self.ledger.sent(pts, at)
+        if delays is not None:
+            self.hub.metrics.delayed(self.transport, delays)
+
+    def stats(self) -> dict[str, Any]:
+        """Figures of this stream, as the message `stats` gives them."""
+        waiting = self.fed - self.dropped - self.out
+        return {
+            "delay": self.ledger.figures(),
+            "ticks_in": self.fed,
+            "ticks_out": self.out,
+            "dropped": self.dropped,
+            "queue": round(waiting / self.rate, 4),
+            "sessions": len(self.hub.streams),
+        }
+
+    def _drop(self, chunk: Chunk) -> int:
+        self.dropped += len(chunk)
+        self.gaps.append((chunk.pts, self.dropped))
+        self.hub.metrics.dropped(chunk.seconds)
+        return len(chunk)
+
+    def _note(self) -> None:
+        """Enter into the ledger when the steps were made."""
+        try:
+            steps = self.engine.steps(self.name)
+        except SessionEnded:
+            return  # it gave its last and has left
+        for end, needs, start, stop in steps:
+            self.ledger.stepped(self._outer(end), self._outer(needs), start, stop)
+            self.hub.metrics.stepped(stop - start)
+
+    def _fresh(self, chunk: Chunk) -> Chunk:
+        """What of a chunk was not given before the engine failed."""
+        known = min(self.skip, len(chunk))
+        self.skip -= known
+        return cut(chunk, chunk.pts + known)[1]
+
+    def _outer(self, tick: int) -> int:
+        """The caller's tick of one of the engine's, which does not know what was dropped."""
+        return tick + next((total for start, total in reversed(self.gaps) if tick >= start), 0)
+
+    async def _save(self) -> None:
+        """Remember the state, and forget the input it has seen. Who holds `turn` may call this."""
+        try:
+            self.saved = await self.engine.save(self.name)
+        except SessionEnded:
+            return  # it is over, or its engine is: what was saved before still counts
+        self.saved_at = self.hub.clock()
+        self.since.clear()
+
+    async def _recover(self) -> None:
+        """Take the session up at another engine: its last saved state, then the input since."""
+        await self.turn.acquire()
+        try:
+            self.hub.revive()
+            await self.begin(self.saved)
+            self.skip = self.out - self.engine.polled(self.name)
+        except BaseException:
+            self.turn.release()
+            raise
+        log.warning("stream %s goes on at another engine", self.name)
+        self.replay = asyncio.create_task(self._replay())  # keeps the turn: input that comes now comes after
+
+    async def _replay(self) -> None:
+        try:
+            for chunk in list(self.since):
+                while True:
+                    try:
+                        await self.engine.feed(self.name, chunk)
+                        break
+                    except TooSlow:
+                        await asyncio.sleep(AGAIN)
+            if self.finished:
+                await self.engine.finish(self.name)
+        except SessionEnded as error:
+            log.warning("stream %s could not be taken up: %s", self.name, error)
+        finally:
+            self.turn.release()

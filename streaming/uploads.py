@@ -1,0 +1,142 @@
+"""Uploads: decoded in a child process that is killed when its client goes; encoded on the way out."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from riverrun.media import Chunk, Writer
+from riverrun.media.chunk import Array
+from riverrun.media.errors import CorruptMedia, MediaError, UnsupportedMedia
+from riverrun.streaming.settings import Files
+
+BLOCK = 1 << 16  # bytes read from the child at once
+FORMATS = {  # response_format -> container, codec, content type
+    "wav": ("wav", "pcm_s16le", "audio/wav"),
+    "flac": ("flac", "flac", "audio/flac"),
+    "opus": ("ogg", "libopus", "audio/ogg"),
+    "mp3": ("mp3", "libmp3lame", "audio/mpeg"),
+}
+LIKE = {"flac": "flac", "mp3": "mp3", "ogg": "opus", "opus": "opus"}  # of an input's container, for "same"
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the child says of an upload before its sound."""
+
+    rate: int
+    channels: int
+    codec: str
+    format: str
+
+    def reply(self, wanted: str) -> str:
+        """The response_format of "same"."""
+        return wanted if wanted in FORMATS else LIKE.get(self.format.split(",")[0], "wav")
+
+
+class Decoding:
+    """An upload as it comes out of its child process. Use `close` in a finally."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.head = Head(0, 0, "", "")
+
+    @classmethod
+    async def start(cls, file: BinaryIO, limits: Files) -> "Decoding":
+        """Begin decoding; the head is there when this returns. Raises MediaError."""
+        arguments = ["-m", "riverrun.streaming.decode", limits.memory, limits.cpu, limits.seconds]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *map(str, arguments),
+            stdin=file,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        decoding = cls(process)
+        try:
+            assert process.stdout
+            line = await asyncio.wait_for(process.stdout.readline(), limits.cpu)
+            if not line.endswith(b"\n"):
+                await decoding._failed()
+            decoding.head = Head(**json.loads(line))
+        except TimeoutError as error:
+            decoding.close()
+            raise UnsupportedMedia(f"the file took more than {limits.cpu} s to open") from error
+        except BaseException:
+            decoding.close()
+            raise
+        return decoding
+
+    async def blocks(self) -> AsyncIterator[Array]:
+        """The sound `[t, c]` as it is decoded. Raises MediaError."""
+        assert self.process.stdout
+        left, size = b"", 4 * self.head.channels
+        while data := await self.process.stdout.read(BLOCK):
+            data = left + data
+            whole = len(data) // size * size
+            left = data[whole:]
+            if whole:
+                yield np.frombuffer(data[:whole], "<f4").reshape(-1, self.head.channels)
+        if await self.process.wait():
+            await self._failed()
+
+    async def _failed(self) -> None:
+        """Raise what the child said, or what its end means."""
+        assert self.process.stderr
+        said = (await self.process.stderr.read()).decode(errors="replace").strip().splitlines()
+        code = await self.process.wait()
+        try:
+            told: dict[str, Any] = json.loads(said[-1])
+            kind = {"UnsupportedMedia": UnsupportedMedia}.get(told["error"], CorruptMedia)
+            raise kind(told["message"])
+        except (IndexError, ValueError, KeyError, TypeError) as error:
+            raise MediaError(f"the file could not be decoded within its limits (status {code})") from error
+
+    def close(self) -> None:
+        """Kill the child if it still runs."""
+        if self.process.returncode is None:
+            self.process.kill()
+
+
+class Sink:
+    """A binary file that only collects what is written."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self.parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def take(self) -> bytes:
+        """All that was written since the last call."""
+        data, self.parts = b"".join(self.parts), []
+        return data
+
+
+class Encoding:
+    """Chunks in, bytes of a container out; what it does takes time and belongs into a thread."""
+
+    def __init__(self, form: str, rate: int, channels: int) -> None:
+        container, codec, _ = FORMATS[form]
+        self.sink = Sink()
+        self.writer = Writer(
+            cast(BinaryIO, self.sink), rate=rate, channels=channels, codec=codec, format=container
+        )
+
+    def add(self, chunk: Chunk) -> bytes:
+        """Encode a chunk; nothing may come out yet."""
+        self.writer.put(chunk)
+        return self.sink.take()
+
+    def end(self) -> bytes:
+        """What is left."""
+        self.writer.close()
+        return self.sink.take()

@@ -1,0 +1,397 @@
+"""WebSocket streams: `Link` is a stream that outlives its connections, `serve` one connection of it."""
+
+import asyncio
+import hmac
+import logging
+import secrets
+from collections import deque
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from riverrun.media import Chunk, join
+from riverrun.media.chunk import Array
+from riverrun.streaming import wire
+from riverrun.streaming.access import Bucket
+from riverrun.streaming.errors import ProtocolError, SessionEnded, StreamError
+from riverrun.streaming.journal import Intake, Journal
+from riverrun.streaming.problems import EXPECTED, NotFound, TooMany, body, kind_of
+from riverrun.streaming.stream import Stream
+
+if TYPE_CHECKING:
+    from riverrun.streaming.hub import Hub
+
+log = logging.getLogger(__name__)
+PROTOCOL = "riverrun.v1"
+LAG = 1.0  # seconds of unsent sound from which on a live listener is too slow
+FRAME = 0.25  # seconds, the longest frame either side sends
+
+
+class Replaced(StreamError):
+    """A newer connection has taken the stream over."""
+
+
+class Link:
+    """A stream, the journal of its output, and whichever connection it has now."""
+
+    def __init__(self, hub: "Hub", wanted: wire.Open, stream: Stream) -> None:
+        limits = hub.settings.streams
+        self.hub, self.wanted, self.stream = hub, wanted, stream
+        self.session, self.token = secrets.token_hex(8), secrets.token_urlsafe(24)
+        self.epoch = 0  # of the connection that may write; older ones are fenced off
+        self.journal = Journal(wanted.rate, limits.journal, limits.journal_bytes)
+        self.intake = Intake()
+        self.news: deque[str] = deque(maxlen=256)  # control messages for the client
+        self.changed = asyncio.Event()  # there is something to send, or to leave for
+        self.room = asyncio.Event()  # the journal has room again
+        self.over: str | None = None  # why the stream has ended
+        self.failure: Exception | None = None
+        self.kind, _, _ = wire.FORMATS[wanted.format]
+        self.inbox: deque[tuple[wire.Frame, Array, float]] = deque()  # with when it arrived
+        self.waiting = 0  # ticks in it
+        self.filled = asyncio.Event()
+        self.tasks = [asyncio.create_task(self._guard(part())) for part in (self._pump, self._fill)]
+        self.grace: asyncio.Task[None] | None = None
+
+    def opened(self) -> str:
+        """The message that begins a connection."""
+        limits, wanted = self.hub.settings.streams, self.wanted
+        return wire.message(
+            "opened",
+            session=self.session,
+            token=self.token,
+            epoch=self.epoch,
+            model=wanted.model,
+            rate=wanted.rate,
+            channels=wanted.channels,
+            format=wanted.format,
+            latency=self.stream.latency,
+            window=round(limits.window * wanted.rate),
+            input=self.intake.next,
+            output=self.journal.next,
+            resume=limits.resume,
+            frame=self.longest,
+        )
+
+    @property
+    def longest(self) -> int:
+        """Ticks of the longest frame."""
+        _, _, size = wire.FORMATS[self.wanted.format]
+        return min(round(FRAME * self.wanted.rate), wire.LONGEST // (size * self.wanted.channels))
+
+    def attach(self) -> int:
+        """Take the stream for a new connection; give its epoch."""
+        self.epoch += 1
+        if self.grace:
+            self.grace.cancel()
+        self.changed.set()  # wakes the connection before, which then leaves
+        return self.epoch
+
+    def detach(self, epoch: int) -> None:
+        """Wait for another connection, if this was the last one."""
+        if epoch == self.epoch and self.session in self.hub.links:
+            self.grace = asyncio.create_task(self._expire())
+
+    def say(self, kind: str, **values: Any) -> None:
+        """Have a control message sent."""
+        self.news.append(wire.message(kind, **values))
+        self.changed.set()
+
+    async def end(self, why: str) -> None:
+        """Free the stream. Twice is once."""
+        self.hub.links.pop(self.session, None)
+        for task in self.tasks:
+            task.cancel()
+        await self.stream.close()
+        self.over = self.over or why
+        self.changed.set()
+
+    async def _expire(self) -> None:
+        await asyncio.sleep(self.hub.settings.streams.resume)
+        log.info("stream %s: no connection came back", self.session)
+        await self.end("expired")
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do a part of the work; what goes wrong in it ends the stream."""
+        try:
+            await work
+        except Exception as error:
+            if not isinstance(error, EXPECTED):
+                log.exception("stream %s failed", self.session)
+            self.over, self.failure = self.over or "failed", self.failure or error
+            self.changed.set()
+
+    async def _pump(self) -> None:
+        """Bring the stream's output into the journal; wait, or drop the oldest, when it is full."""
+        while True:
+            chunks = await self.stream.read()
+            for chunk in _joined(chunks):
+                await self._keep(chunk)
+            if not chunks or chunks[-1].last:
+                self.over = self.over or "finished"
+                self.changed.set()
+                return
+
+    async def _fill(self) -> None:
+        """Feed what came in, and say that it is safe. Apart from reading, so that acks are heard meanwhile."""
+        while True:
+            self.filled.clear()
+            while self.inbox:
+                frame, data, arrived = self.inbox[0]
+                dropped = 0
+                if len(data):
+                    dropped = await self.stream.feed(data, frame.at / 1e6 if frame.at else None, arrived)
+                if frame.last:
+                    await self.stream.finish()
+                self.inbox.popleft()
+                self.waiting -= len(data)
+                self.say("ack", seq=frame.seq)
+                if dropped:
+                    self.say("event", name="overrun", ticks=dropped)
+            await self.filled.wait()
+
+    async def _keep(self, chunk: Chunk) -> None:
+        at = round(1e6 * self.hub.clock())
+        starts = range(0, max(len(chunk), 1), self.longest)
+        for start in starts:
+            data = chunk.data[start : start + self.longest]
+            last = chunk.last and start == starts[-1]
+            sound = wire.payload(data, self.wanted.format)
+            self.journal.add(chunk.pts + start, len(data), sound, at, last, self.kind)
+        self.changed.set()
+        if self.journal.full and self.stream.live is not None:
+            self.say("event", name="skipped", ticks=self.journal.trim())
+        while self.journal.full:
+            self.room.clear()
+            await self.room.wait()
+
+    # What a client says
+
+    def take(self, frame: wire.Frame) -> None:
+        """Take a frame, once however often it comes. Raises ProtocolError."""
+        limit = 2 * round(self.hub.settings.streams.window * self.wanted.rate) + self.longest
+        if frame.kind != self.kind:
+            raise ProtocolError(f"frame {frame.seq} is of kind {frame.kind}, expected {self.kind}")
+        data = wire.samples(frame.payload, self.wanted.format, self.wanted.channels)
+        if len(data) > self.longest:
+            raise ProtocolError(f"frame {frame.seq} has {len(data)} ticks, the limit is {self.longest}")
+        if self.waiting + len(data) > limit:
+            raise ProtocolError(f"{self.waiting} ticks wait already, the limit is {limit}: wait for acks")
+        if self.intake.take(frame, len(data)):
+            self.inbox.append((frame, np.clip(data, -1, 1), self.hub.clock()))
+            self.waiting += len(data)
+            self.filled.set()
+
+    def acknowledged(self, ack: wire.Ack) -> None:
+        """Forget what the client has. Raises ProtocolError."""
+        self.journal.acknowledge(ack.seq)
+        self.stream.ledger.buffered = max(0.0, min(ack.buffered, 60.0))
+        self.room.set()
+
+
+class Connection:
+    """One WebSocket: reads what a client says and writes what its link has, until either is over."""
+
+    def __init__(self, hub: "Hub", socket: WebSocket) -> None:
+        self.hub, self.socket, self.limits = hub, socket, hub.settings.streams
+        self.link: Link | None = None
+        self.epoch, self.sent = 0, -1
+        self.fresh = False  # just resumed: what was missed comes first
+        self.bucket = Bucket(self.limits.controls, 4 * self.limits.controls, hub.clock())
+        self.every: asyncio.Task[None] | None = None
+
+    async def serve(self) -> None:
+        """Serve a connection from its first message to its close."""
+        offered = self.socket.scope.get("subprotocols", [])
+        await self.socket.accept(PROTOCOL if PROTOCOL in offered else None)
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await asyncio.wait_for(self._begin(), self.limits.start)
+            tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await self._settle(tasks)
+        except (WebSocketDisconnect, asyncio.CancelledError):
+            pass  # the client is gone, or the server is going
+        except TimeoutError:
+            await self._refuse(ProtocolError(f"nothing came within {self.limits.start:g} s of connecting"))
+        except Exception as error:
+            if not isinstance(error, EXPECTED):
+                log.exception("a connection failed")
+            await self._refuse(error)
+        finally:
+            for task in [*tasks, *([self.every] if self.every else [])]:
+                task.cancel()
+            if self.link:
+                self.link.detach(self.epoch)
+
+    async def _settle(self, tasks: "list[asyncio.Task[None]]") -> None:
+        """End reading and writing, so that nothing writes beside us; raise what ended them."""
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+    async def _begin(self) -> None:
+        first = wire.parse(await self._text())
+        if isinstance(first, wire.Open):
+            if first.version != wire.VERSION:
+                raise ProtocolError(f"version is {first.version}, this server speaks {wire.VERSION}")
+            stream = await self.hub.open(first, "ws")
+            self.link = Link(self.hub, first, stream)
+            self.hub.links[self.link.session] = self.link
+        elif isinstance(first, wire.Resume):
+            link = self.hub.links.get(first.session)
+            if link is None or not hmac.compare_digest(link.token.encode(), first.token.encode()):
+                raise NotFound("there is no such stream to resume, or its token is another: open a new one")
+            link.journal.after(first.received)
+            link.journal.acknowledge(first.received)
+            link.room.set()
+            self.link, self.sent, self.fresh = link, first.received, True
+            self.hub.metrics.resumed()
+        else:
+            raise ProtocolError("the first message is neither open nor resume")
+        self.epoch = self.link.attach()
+        await self._send(self.link.opened())
+
+    async def _text(self) -> str:
+        """The next message, which must be text."""
+        message = await self._receive()
+        if not isinstance(message, str):
+            raise ProtocolError("sound came before the stream was opened")
+        return message
+
+    async def _receive(self) -> str | bytes:
+        message = await self.socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1005))
+        text: str | None = message.get("text")
+        return text if text is not None else bytes(message["bytes"])
+
+    async def _read(self) -> None:
+        link = self.link
+        assert link is not None
+        while True:
+            message = await asyncio.wait_for(self._receive(), self.limits.idle)
+            if link.epoch != self.epoch:
+                raise Replaced("a newer connection has resumed this stream")
+            if isinstance(message, bytes):
+                link.take(wire.unpack(message))
+                continue
+            if self.bucket.take(self.hub.clock()):
+                raise TooMany(f"more than {self.limits.controls:g} control messages a second")
+            await self._obey(link, wire.parse(message))
+
+    async def _obey(self, link: Link, control: wire.Control) -> None:
+        match control:
+            case wire.Ack():
+                link.acknowledged(control)
+            case wire.Update():
+                try:
+                    await link.stream.update(control.request)
+                except EXPECTED as error:
+                    if isinstance(error, SessionEnded):
+                        raise
+                    link.say("error", **body(error), fatal=False, id=control.id)
+                else:
+                    link.say("updated", id=control.id)
+            case wire.Finish():
+                await link.stream.finish()
+            case wire.Cancel():
+                await link.end("cancelled")
+            case wire.Clock():
+                link.say("clock", at=control.at, server=round(1e6 * self.hub.clock()))
+            case wire.Stats():
+                self._report(link, control.every)
+            case _:
+                raise ProtocolError("the stream is open already")
+
+    def _report(self, link: Link, every: float | None) -> None:
+        if self.every:
+            self.every.cancel()
+            self.every = None
+        if every is None:
+            link.say("stats", **link.stream.stats())
+        elif every > 0:
+            self.every = asyncio.create_task(self._reports(link, max(every, 0.1)))
+
+    async def _reports(self, link: Link, every: float) -> None:
+        while True:
+            link.say("stats", **link.stream.stats())
+            await asyncio.sleep(every)
+
+    async def _write(self) -> None:
+        link = self.link
+        assert link is not None
+        while True:
+            link.changed.clear()
+            if link.epoch != self.epoch:
+                raise Replaced("a newer connection has resumed this stream")
+            while link.news:
+                await self._send(link.news.popleft())
+            for frame in self._due(link):
+                await self._send(frame.pack())
+                self.sent = frame.seq
+                link.stream.sent(frame.pts, self.hub.clock())
+            given = link.over == "cancelled" or self.sent == link.journal.next - 1
+            if link.over and given and not link.news:
+                await self._leave(link)
+                return
+            if not link.changed.is_set():
+                await link.changed.wait()
+
+    def _due(self, link: Link) -> list[wire.Frame]:
+        """The frames to send now. A live listener too slow for them gets the newest only, and is told."""
+        frames = link.journal.after(max(self.sent, link.journal.oldest - 1))
+        if link.stream.live is None or len(frames) < 2:
+            return frames
+        newest, behind = frames[-1].pts, LAG * link.wanted.rate
+        if newest - frames[0].pts <= behind or self.sent < 0 or self.fresh:
+            self.fresh = False
+            return frames
+        kept = [frame for frame in frames if newest - frame.pts <= behind / 4]
+        link.say("event", name="skipped", ticks=kept[0].pts - frames[0].pts)
+        return kept
+
+    async def _leave(self, link: Link) -> None:
+        """Say why it is over, and close."""
+        why = link.over or "finished"
+        if link.failure:
+            await self._send(wire.message("error", **body(link.failure), fatal=True))
+        await self._send(wire.message("ended", reason=why))
+        close = {"failed": 4010, "shutdown": 1001}.get(why, 1000)
+        await link.end(why)
+        await self.socket.close(close)
+
+    async def _send(self, message: str | bytes) -> None:
+        """Send, waiting as long as a stalled client may take. Raises WebSocketDisconnect."""
+        send = self.socket.send_text if isinstance(message, str) else self.socket.send_bytes
+        try:
+            await asyncio.wait_for(send(message), self.limits.stall)  # type: ignore[arg-type]
+        except (TimeoutError, RuntimeError) as error:
+            raise WebSocketDisconnect(4008, str(error)) from error
+
+    async def _refuse(self, error: Exception) -> None:
+        """Tell what is wrong and close; a stream whose client broke the rules is freed."""
+        close = 4009 if isinstance(error, Replaced) else kind_of(error).close
+        self.hub.metrics.refused(kind_of(error).code)
+        if self.link and not isinstance(error, Replaced):
+            await self.link.end("failed")
+        try:
+            await self._send(wire.message("error", **body(error), fatal=True))
+            await self.socket.close(close, str(error)[:120])
+        except (WebSocketDisconnect, RuntimeError):
+            log.debug("a client left before it was told: %s", error)
+
+
+def _joined(chunks: list[Chunk]) -> list[Chunk]:
+    """Chunks that follow on one another as one, so that small hops do not each become a frame."""
+    whole: list[Chunk] = []
+    for chunk in chunks:
+        if whole and whole[-1].end == chunk.pts:
+            whole[-1] = join([whole[-1], chunk])
+        else:
+            whole.append(chunk)
+    return whole

@@ -1,0 +1,31 @@
+"""Every documented request, made at random from the schema, gets a documented kind of answer and never a crash."""
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+
+from riverrun.streaming.server import create
+from riverrun.streaming.settings import Settings
+from tests.streaming.test_http import Volume
+
+app = create(
+    Settings(access={"hosts": ["testserver"], "requests": 1e6, "burst": 10**6}),  # type: ignore[arg-type]
+    {"restore-lite": Volume()},
+)
+app.state.hub.ready = app.state.hub.warm = True
+schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stopped() -> Any:
+    yield
+    app.state.hub.engine.stop()
+
+
+@schema.exclude(method="GET", path="/health/ready").parametrize()
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_request_makes_the_server_fail(case: Any) -> None:
+    case.call_and_validate(checks=[not_a_server_error])

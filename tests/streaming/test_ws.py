@@ -1,0 +1,290 @@
+"""Streams over WebSocket: what comes back, what survives, who is refused, and that nobody else is hurt."""
+
+import asyncio
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from riverrun.media import Chunk
+from riverrun.streaming import wire
+from riverrun.streaming.engine import run
+from tests.models.toys import Loudness, Smooth
+from tests.streaming.serving import RATE, Audio, call, dial, noise, server
+
+pytestmark = pytest.mark.anyio
+
+
+def offline(sound: Audio) -> Audio:
+    chunks = run(Smooth(), Loudness(), [Chunk(sound, 0, RATE)])
+    return np.concatenate([chunk.data for chunk in chunks])
+
+
+async def test_sound_comes_back_as_offline_and_the_end_is_told() -> None:
+    sound = noise(RATE)
+    async with server() as (at, hub), call(at) as peer:
+        await peer.send(sound)
+        ended = await peer.until("ended")
+        assert ended["reason"] == "finished"
+        assert np.allclose(peer.sound(), offline(sound), atol=1e-6)
+        assert [f.seq for f in peer.frames] == list(range(len(peer.frames))) and peer.frames[-1].last
+        with pytest.raises(ConnectionClosed):
+            await peer.socket.recv()
+        assert peer.socket.close_code == 1000
+        assert not hub.streams and not hub.links
+
+
+@pytest.mark.parametrize("cut", [0, 1, 17, 49])
+async def test_a_cut_connection_resumes_without_losing_or_repeating_a_sample(cut: int) -> None:
+    sound = noise(RATE)
+    async with server() as (at, hub):
+        async with call(at) as first:
+            await first.send(sound[: 320 * cut], last=False)
+            while cut and not first.frames:
+                await first.hear()
+            first.socket.transport.abort()
+        received = first.frames[-1].seq if first.frames else -1
+        async with dial(at) as second:
+            await second.say(wire.Resume(first.opened["session"], first.opened["token"], received))
+            opened = await second.until("opened")
+            assert opened["session"] == first.opened["session"] and opened["epoch"] == 2
+            start = opened["input"]
+            assert start <= cut, "what had not arrived is sent again"
+            second.frames = list(first.frames)
+            await second.send(sound[320 * start :], first=start)
+            await second.until("ended")
+        assert np.allclose(second.sound(), offline(sound), atol=1e-6)
+        assert [f.seq for f in second.frames] == list(range(len(second.frames)))
+
+
+async def test_frames_sent_twice_are_taken_once() -> None:
+    sound = noise(3200)
+    async with server() as (at, _), call(at) as peer:
+        await peer.send(sound[:1600], last=False)
+        await peer.send(sound[:1600], last=False)
+        await peer.send(sound[1600:], first=5)
+        await peer.until("ended")
+        assert np.allclose(peer.sound(), offline(sound), atol=1e-6)
+
+
+async def test_a_newer_connection_fences_the_older_one_off() -> None:
+    async with server() as (at, _), call(at) as old:
+        async with dial(at) as new:
+            await new.say(wire.Resume(old.opened["session"], old.opened["token"]))
+            await new.until("opened")
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    await old.hear()
+            assert old.socket.close_code == 4009
+            await new.send(noise(320))
+            await new.until("ended")
+
+
+@pytest.mark.parametrize(
+    ("change", "close"), [({"token": "x"}, 4004), ({"session": "y"}, 4004), ({"received": 7}, 4000)]
+)
+async def test_a_stranger_resumes_nothing(change: dict[str, Any], close: int) -> None:
+    async with server() as (at, hub), call(at) as owner:
+        right = {"session": owner.opened["session"], "token": owner.opened["token"], "received": -1}
+        async with dial(at) as peer:
+            await peer.say(wire.Resume(**{**right, **change}))
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    await peer.hear()
+            assert peer.socket.close_code == close
+        await owner.send(noise(320))
+        await owner.until("ended")
+
+
+async def test_a_client_that_does_not_come_back_frees_its_stream() -> None:
+    async with server(streams={"resume": 0.1}) as (at, hub):
+        async with call(at) as peer:
+            assert len(hub.streams) == 1
+            peer.socket.transport.abort()
+        await asyncio.sleep(0.4)
+        assert not hub.streams and not hub.links and not hub.engine.seats
+
+
+async def test_cancel_ends_at_once_and_frees_the_stream() -> None:
+    async with server() as (at, hub), call(at) as peer:
+        await peer.send(noise(RATE // 2), last=False)
+        await peer.say(wire.Cancel())
+        assert (await peer.until("ended"))["reason"] == "cancelled"
+        assert not hub.engine.seats
+
+
+async def test_update_acts_and_a_wrong_one_is_told_without_ending_the_stream() -> None:
+    async with server() as (at, _), call(at) as peer:
+        await peer.say(wire.Update({"gain": 0.0}, "a"))
+        assert (await peer.until("updated"))["id"] == "a"
+        await peer.say(wire.Update({"volume": 1}, "b"))
+        error = await peer.until("error")
+        assert not error["fatal"] and "volume" in error["error"]["message"] and error["id"] == "b"
+        await peer.send(noise(3200))
+        await peer.until("ended")
+        assert not np.abs(peer.sound()).max()
+
+
+@pytest.mark.parametrize(
+    ("message", "close"),
+    [
+        ("no json", 4000),
+        ('{"type": "ack", "seq": 1}', 4000),
+        ('{"type": "open", "model": "none"}', 4001),
+        ('{"type": "open", "model": "smooth", "rate": 5}', 4001),
+        ('{"type": "open", "model": "smooth", "request": {"gain": "loud"}}', 4001),
+        ('{"type": "open", "model": "smooth", "version": 2}', 4000),
+        (b"\x00" * 30, 4000),
+    ],
+)
+async def test_a_wrong_beginning_is_told_and_closed(message: str | bytes, close: int) -> None:
+    async with server() as (at, hub), dial(at) as peer:
+        await peer.socket.send(message)
+        error = await peer.until("error")
+        assert error["fatal"] and error["error"]["message"]
+        with pytest.raises(ConnectionClosed):
+            await peer.hear()
+        assert peer.socket.close_code == close and not hub.streams
+
+
+@pytest.mark.parametrize("kind", ["gap", "pts", "kind", "odd", "nan", "long", "unknown ack"])
+async def test_a_frame_that_breaks_the_rules_ends_its_own_stream_only(kind: str) -> None:
+    good = wire.payload(noise(320), "f32")
+    nan = np.full((320, 1), np.nan, "f4").tobytes()
+    bad = {
+        "gap": wire.Frame(1, 0, good, kind=2),
+        "pts": wire.Frame(0, 5, good, kind=2),
+        "kind": wire.Frame(0, 0, good, kind=1),
+        "odd": wire.Frame(0, 0, good[:-1], kind=2),
+        "nan": wire.Frame(0, 0, nan, kind=2),
+        "long": wire.Frame(0, 0, bytes(4 * RATE), kind=2),
+    }
+    async with server() as (at, hub), call(at) as neighbour, call(at) as peer:
+        await peer.socket.send(bad[kind].pack() if kind in bad else wire.text(wire.Ack(99)))
+        with pytest.raises(ConnectionClosed):
+            while True:
+                await peer.hear()
+        assert peer.socket.close_code == 4000
+        await neighbour.send(noise(3200))
+        await neighbour.until("ended")
+        assert len(neighbour.sound()) == 3200 and not hub.streams
+
+
+async def test_a_flood_of_controls_ends_the_flooder_only() -> None:
+    async with server() as (at, _), call(at) as neighbour, call(at) as peer:
+        with pytest.raises(ConnectionClosed):
+            for i in range(5000):
+                await peer.say(wire.Clock(i))
+            while True:
+                await peer.hear()
+        assert peer.socket.close_code == 4029
+        await neighbour.send(noise(3200))
+        assert (await neighbour.until("ended"))["reason"] == "finished"
+
+
+async def test_a_full_server_says_so_and_when_to_come_back() -> None:
+    async with server(streams={"sessions": 1}) as (at, _), call(at):
+        async with dial(at) as peer:
+            await peer.say(wire.Open("smooth", rate=RATE))
+            error = await peer.until("error")
+            assert error["error"]["code"] == "at_capacity"
+            with pytest.raises(ConnectionClosed):
+                await peer.hear()
+            assert peer.socket.close_code == 1013
+
+
+async def test_an_engine_that_dies_is_replaced_and_not_a_sample_differs() -> None:
+    sound = noise(2 * RATE)
+    async with server(streams={"snapshot": 0.05}) as (at, hub), call(at) as peer:
+        for i in range(20):
+            await peer.send(sound[1600 * i : 1600 * (i + 1)], first=5 * i, last=i == 19)
+            await asyncio.sleep(0.02)
+            if i in (4, 11):
+                await asyncio.to_thread(hub.engine.stop)
+        assert (await peer.until("ended"))["reason"] == "finished"
+        assert np.allclose(peer.sound(), offline(sound), atol=1e-6)
+
+
+async def test_a_reader_that_takes_nothing_holds_up_a_file_but_bounds_memory() -> None:
+    sound, acked = noise(8 * RATE), 0
+    async with server(streams={"journal": 0.5}) as (at, hub), call(at) as peer:
+
+        async def send() -> None:
+            for i in range(80):
+                while i * 5 - max([m["seq"] for m in peer.told if m["type"] == "ack"], default=-1) > 50:
+                    await asyncio.sleep(0.005)  # no more than the window is under way
+                await peer.send(sound[1600 * i : 1600 * (i + 1)], first=5 * i, last=i == 79)
+
+        sending = asyncio.create_task(send())
+        await asyncio.sleep(0.5)
+        (link,) = hub.links.values()
+        assert link.journal.ticks < 1.5 * RATE, "what is not acknowledged stops the stream"
+        while not peer.told or peer.told[-1]["type"] != "ended":
+            if isinstance(message := await peer.hear(), wire.Frame) and message.pts >= acked + 4000:
+                acked = message.pts
+                await peer.say(wire.Ack(message.seq))
+        await sending
+        assert len(peer.sound()) == 8 * RATE
+
+
+async def test_the_ledger_is_told_when_asked() -> None:
+    async with server() as (at, _), call(at, live=0.1) as peer:
+        await peer.send(noise(3200), last=False)
+        await asyncio.sleep(0.1)
+        await peer.say(wire.Stats())
+        stats = await peer.until("stats")
+        delay = stats["delay"]
+        assert delay["total"] > 0 and stats["ticks_in"] == 3200
+        assert set(delay) == {"lookahead", "transport", "wait", "compute", "send", "buffer", "total", "p99"}
+
+
+async def test_clocks_are_compared() -> None:
+    async with server() as (at, hub), call(at) as peer:
+        await peer.say(wire.Clock(123))
+        told = await peer.until("clock")
+        assert told["at"] == 123 and abs(told["server"] / 1e6 - hub.clock()) < 1
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://evil.example"}, {"Origin": "null"}], ids=["another page", "no page"]
+)
+async def test_pages_of_others_may_not_connect(headers: dict[str, str]) -> None:
+    async with server() as (at, _):
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(f"ws://{at}/v1/stream", additional_headers=headers):
+                pass
+        assert refused.value.response.status_code == 403
+
+
+async def test_two_hundred_connects_at_once_leave_the_server_well() -> None:
+    async with server(access={"requests": 1000, "burst": 1000}, streams={"start": 0.5}) as (at, hub):
+
+        async def knock(i: int) -> None:
+            async with dial(at) as peer:
+                if i % 3 == 0:
+                    await peer.say(wire.Open("smooth", rate=RATE))
+                    await peer.hear()
+                if i % 3 == 1:
+                    await peer.socket.send("{")
+                peer.socket.transport.abort()
+
+        await asyncio.gather(*(knock(i) for i in range(200)), return_exceptions=True)
+        for link in list(hub.links.values()):
+            await link.end("cancelled")
+        async with call(at) as peer:
+            await peer.send(noise(3200))
+            await peer.until("ended")
+            assert len(peer.sound()) == 3200
+
+
+async def test_a_silent_client_is_let_go() -> None:
+    async with server(streams={"start": 0.1}) as (at, _), dial(at) as peer:
+        error = await peer.until("error")
+        assert "within 0.1 s" in error["error"]["message"]
+
+
+def test_messages_of_the_server_are_json() -> None:
+    assert json.loads(wire.message("ack", seq=3)) == {"type": "ack", "seq": 3}

@@ -1,0 +1,1 @@
+"""The page: static ES modules and worklets, served as they are."""

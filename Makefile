@@ -15,7 +15,10 @@ demo: $(VENV)/.core
 serve: $(VENV)/.core
 	$(BIN)/riverrun serve $(ARGS)
 
+# Tests of the page need Chromium; without it, and without the right to install it, they say so and are skipped.
 test: $(VENV)/.test
+	@command -v chromium > /dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get > /dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium > /dev/null; } || true
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: $(VENV)/.test

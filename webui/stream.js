@@ -1,0 +1,107 @@
+// A live stream that outlives its connections: what the server has not acknowledged is sent again.
+import { pack, unpack } from "./wire.js";
+
+const AGAIN = [250, 500, 1000, 2000, 4000]; // ms between attempts
+const DONE = new Set([1000, 1001, 1008, 4000, 4001, 4004, 4009, 4010, 4029]);
+
+export class Stream extends EventTarget {
+  constructor(open) {
+    super();
+    this.open = open;
+    this.unsafe = []; // frames that are not acknowledged: {seq, data}
+    this.seq = this.pts = 0;
+    this.received = -1;
+    this.offset = 0; // microseconds from this clock to the server's
+    this.quickest = Infinity;
+    this.tries = 0;
+    this.buffered = 0;
+    this.over = false;
+    this.connect();
+  }
+
+  now() {
+    return 1000 * performance.now() + this.offset;
+  }
+
+  connect() {
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const socket = (this.socket = new WebSocket(`${scheme}://${location.host}/v1/stream`, ["riverrun.v1"]));
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => this.say(this.session ? { type: "resume", session: this.session, token: this.token, received: this.received } : { type: "open", ...this.open });
+    socket.onmessage = (event) => (typeof event.data === "string" ? this.told(JSON.parse(event.data)) : this.heard(unpack(event.data)));
+    socket.onclose = (event) => this.lost(event);
+  }
+
+  say(message) {
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+  }
+
+  told(message) {
+    if (message.type === "opened") {
+      this.session = message.session;
+      this.token = message.token;
+      this.resume = message.resume;
+      this.ready = true;
+      this.tries = 0;
+      this.forget(message.input - 1);
+      for (const frame of this.unsafe) this.socket.send(frame.data);
+      this.say({ type: "stats", every: 0.5 });
+      for (let i = 0; i < 5; i++) setTimeout(() => this.say({ type: "clock", at: Math.round(1000 * performance.now()) }), 100 * i);
+      this.emit("state", "live");
+    } else if (message.type === "ack") this.forget(message.seq);
+    else if (message.type === "clock") {
+      const now = 1000 * performance.now();
+      if (now - message.at < this.quickest) {
+        this.quickest = now - message.at;
+        this.offset = message.server - (now + message.at) / 2;
+      }
+    } else {
+      if (message.type === "ended") this.over = true;
+      this.emit(message.type, message);
+    }
+  }
+
+  heard(frame) {
+    if (frame.seq !== this.received + 1 && frame.seq <= this.received) return;
+    this.received = frame.seq;
+    if (frame.sound.length) this.emit("sound", frame);
+    if (frame.seq % 10 === 0) this.say({ type: "ack", seq: frame.seq, buffered: this.buffered });
+  }
+
+  forget(seq) {
+    while (this.unsafe.length && this.unsafe[0].seq <= seq) this.unsafe.shift();
+  }
+
+  send(sound, captured) {
+    const frame = { seq: this.seq, data: pack(this.seq, this.pts, captured, false, sound) };
+    this.seq += 1;
+    this.pts += sound.length;
+    this.unsafe.push(frame);
+    if (this.ready && this.socket.readyState === WebSocket.OPEN) this.socket.send(frame.data);
+  }
+
+  update(request) {
+    Object.assign(this.open.request, request);
+    this.say({ type: "update", request });
+  }
+
+  close() {
+    this.over = true;
+    this.say({ type: "cancel" });
+    setTimeout(() => this.socket.close(), 200);
+  }
+
+  lost(event) {
+    this.ready = false;
+    if (this.over || DONE.has(event.code)) return this.emit("state", "over");
+    if (event.code === 1013 && !this.session) return this.emit("state", "full");
+    const wait = AGAIN[Math.min(this.tries++, AGAIN.length - 1)];
+    if (this.tries > 12) return this.emit("state", "gone");
+    this.emit("state", "lost");
+    setTimeout(() => this.connect(), wait);
+  }
+
+  emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

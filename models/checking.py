@@ -15,6 +15,7 @@ from riverrun.models.noise import noise
 from riverrun.models.state import State, clone, load, part, save, stack
 
 TOLERANCE = 1e-5  # of full scale, or of the peak if that is higher
+HOPS = 4  # fewest: something happens to a session in the middle, and the next one joins two steps later
 PATIENCE = 10_000  # steps without any output or change of input
 
 Audio = NDArray[np.float32]
@@ -50,6 +51,7 @@ class Run:
     updates: deque[Any] = field(default_factory=deque)
     ports: list[list[Chunk]] = field(init=False)
     position: int = 0  # ticks fed
+    steps: int = 0  # taken
     pending: bool = False
     over: bool = False
 
@@ -125,19 +127,28 @@ def check_stream(
     Sessions opened by `requests` are compared alone, in batches, saved, forked and repeated. Each of `scripts` is
     for a generator: a request that opens and updates that follow, all of which must give one and the same stream.
     A filter with a method `whole(data [t, c], request) -> data` is compared with it.
-    Raises ModelError naming the property and the difference, ValueError without a request.
+    Raises ModelError naming the property and the difference; ValueError without a request, or where a filter has
+    fewer than 4 hops or not more than twice its latency, so that nothing would be proved.
     """
     if not requests:
         raise ValueError("no request to open a session with")
+    takes, latency = model.spec.takes, model.spec.latency
+    if takes is not None and (hops < HOPS or hops // 2 * takes.hop <= latency):
+        least = max(HOPS, 2 * (latency // takes.hop + 1))
+        raise ValueError(
+            f"hops is {hops}, expected at least {least} for hops of {takes.hop} and latency {latency}"
+        )
     bench = Bench(model, list(requests) * (1 if len(requests) > 2 else 3), seed, hops, device)
-    alone = [bench.finish(run) for run in bench.start()]
+    runs = bench.start()
+    alone = [bench.finish(run) for run in runs]
+    middles = [run.steps // 2 for run in runs]
     batched, batch = bench.together()
     report = Report(
         ticks=min(len(ports[0]) for ports in alone),
         batch=batch,
         batched=max(map(difference, alone, batched)),
-        resumed=max(map(difference, alone, bench.interrupted(bench.saved))),
-        forked=max(map(difference, alone, bench.interrupted(bench.forked))),
+        resumed=max(map(difference, alone, bench.interrupted(bench.saved, middles))),
+        forked=max(map(difference, alone, bench.interrupted(bench.forked, middles))),
         repeated=bench.repeated(alone),
         whole=bench.whole(alone),
         pieces=bench.pieces(scripts),
@@ -179,7 +190,7 @@ class Bench:
         state = stack([run.state for run in runs])
         outputs, state = self.model.step([run.take() for run in runs], state)
         for i, (run, output) in enumerate(zip(runs, outputs, strict=True)):
-            run.state = part(state, i, i + 1)
+            run.state, run.steps = part(state, i, i + 1), run.steps + 1
             run.give(output)
 
     def finish(
@@ -214,12 +225,14 @@ class Bench:
             turn += 1
         return [run.result() for run in runs], most
 
-    def interrupted(self, event: Callable[[Run], None]) -> list[list[NDArray[np.float64]]]:
-        """Every run alone, with something happening to it in the middle."""
+    def interrupted(
+        self, event: Callable[[Run], None], middles: Sequence[int]
+    ) -> list[list[NDArray[np.float64]]]:
+        """Every run alone, with something happening to it at its middle step or, for later runs, a little before."""
         runs = self.start()
-        for i, run in enumerate(runs):
-            steps = iter(range(9 + i))
-            self.finish(run, lambda run, steps=steps: next(steps, None) is None)  # type: ignore[misc]
+        for i, (run, middle) in enumerate(zip(runs, middles, strict=True)):
+            at = max(1, middle - i % 3)
+            self.finish(run, lambda run, at=at: run.steps >= at)  # type: ignore[misc]
             event(run)
         return [self.finish(run) for run in runs]
 

@@ -27,7 +27,7 @@ def stream(
         str, typer.Argument(metavar="MODEL", help="A name `riverrun models` lists, or weights.")
     ],
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    hops: Annotated[int, typer.Option(min=2, help="How long each stream is.")] = 64,
+    hops: Annotated[int, typer.Option(min=4, help="How long each stream is.")] = 64,
     seed: Annotated[int, typer.Option(help="Of the input and of the sessions.")] = 0,
 ) -> None:
     """Compare a model's stream with its whole-clip pass; the exit status is 1 where they differ."""

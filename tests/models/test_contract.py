@@ -1,17 +1,17 @@
 """The contract, proved on two toys: what check_stream measures, and that it notices each broken promise."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from riverrun.media import Chunk
-from riverrun.models import ModelError
+from riverrun.models import ModelError, checking
 from riverrun.models.chain import Chain
-from riverrun.models.checking import check_stream
+from riverrun.models.checking import HOPS, check_stream
 from riverrun.models.contract import Outputs
-from riverrun.models.state import State
+from riverrun.models.state import State, load
 from tests.models.toys import Loudness, Smooth, Teller, Text
 
 LOUD = [Loudness(), Loudness(0.5), Loudness(2)]
@@ -96,6 +96,36 @@ class Hasty(Teller):
 def test_a_broken_promise_is_named(model: Smooth, why: str) -> None:
     with pytest.raises(ModelError, match=why):
         check_stream(model, LOUD)
+
+
+def lost(data: bytes, device: str = "cpu") -> State:
+    """A saved state of which a tensor comes back as zeros."""
+    state = load(data, device)
+    state["past"].zero_()
+    return state
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "why"), [("load", lost, "resumed"), ("clone", lambda state: state, "forked")]
+)
+def test_the_fewest_hops_are_enough_to_notice(
+    name: str, broken: Callable[..., State], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert check_stream(Smooth(), LOUD, hops=HOPS).batch > 1
+    check_stream(Teller(), [Text("two words")])
+    monkeypatch.setattr(checking, name, broken)
+    with pytest.raises(ModelError, match=why):
+        check_stream(Smooth(), LOUD, hops=HOPS)
+    if name == "clone":
+        with pytest.raises(ModelError, match=why):
+            check_stream(Teller(), [Text("two words")])
+
+
+@pytest.mark.parametrize(("hops", "latency", "least"), [(3, 20, 4), (4, 64, 6), (0, 0, 4)])
+def test_too_few_hops_to_prove_anything_are_refused(hops: int, latency: int, least: int) -> None:
+    with pytest.raises(ValueError, match=f"hops is {hops}, expected at least {least}"):
+        check_stream(Smooth(latency=latency), LOUD, hops=hops)
+    check_stream(Smooth(latency=latency), LOUD, hops=least)
 
 
 def test_a_boundary_that_depends_on_arrival_is_noticed() -> None:

@@ -16,12 +16,13 @@ from riverrun.models.errors import CheckpointError
 T = TypeVar("T")
 CONFIG = "riverrun.config"  # key of the header that holds the config as JSON
 KIND = "riverrun.kind"  # key of the header that names the model family
+PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
 
 
 def build(kind: type[T], data: Any) -> T:
     """Make a (nested) frozen dataclass from plain JSON data, refusing unknown and missing keys.
 
-    Raises CheckpointError.
+    Raises CheckpointError for what is not of the type it should be, or what the dataclass refuses.
     """
     hints = typing.get_type_hints(kind)
     if not isinstance(data, Mapping) or (unknown := set(data) - set(hints)):
@@ -36,16 +37,20 @@ def build(kind: type[T], data: Any) -> T:
 def _value(hint: Any, value: Any) -> Any:
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        if value is None:
+        if value is None and type(None) in options:
             return None
         wanted = [o for o in options if o is not type(None)]
         lists = [o for o in wanted if typing.get_origin(o) is tuple]
         return _value(lists[0] if isinstance(value, list) and lists else wanted[0], value)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value)
-    if origin is tuple:
+    if origin is tuple and isinstance(value, list | tuple):
         return tuple(_value(options[0], v) for v in value)
-    return value
+    if origin is typing.Literal and value in options:
+        return value
+    if hint in PLAIN and type(value) in PLAIN[hint] and value == value:  # nor is NaN a number
+        return value
+    raise ValueError(f"{value!r:.40} is not {getattr(hint, '__name__', '')}{list(options) or ''}")
 
 
 def save(
@@ -91,7 +96,10 @@ def config(header: Mapping[str, str], kind: str, of: type[T], path: Path) -> T:
         data = json.loads(header[CONFIG])
     except ValueError as error:
         raise CheckpointError(f"{path}: the config in its header is not JSON") from error
-    return build(of, data)
+    try:
+        return build(of, data)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -9,8 +9,10 @@ can stop anywhere, and every stage can keep a state of its own:
     x = arrive(tableau, x, slopes)
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -25,19 +27,23 @@ class JointPath:
     """Joint paths from a degraded to a clean spectrum: both ends share one noise sample z.
 
     x(0) = start + sigma z, x(1) = clean + sigma_min z. Sigmas are scalars or a value a bin (broadcast over
-    `[..., y, t]` as `[y, 1]`).
+    `[..., y, t]` as `[y, 1]`). Raises ValueError for a sigma that is negative or not finite.
     Source: arXiv 2512.19442 (flow formulation), joint coupling as in arXiv 2503.21254 (FlowDec).
     """
 
     sigma: float | tuple[float, ...]
     sigma_min: float | tuple[float, ...] = 0.001
 
+    def __post_init__(self) -> None:
+        for name in ("sigma", "sigma_min"):
+            value = getattr(self, name)
+            values = value if isinstance(value, tuple) else (value,)
+            if not values or not all(0 <= v < math.inf for v in values):
+                raise ValueError(f"{name} is {value}, expected finite numbers of at least 0")
+
     def scale(self, which: str, like: Tensor) -> Tensor:
         """`sigma` or `sigma_min` as a tensor that broadcasts over `[..., y, t]`."""
-        value = torch.as_tensor(
-            getattr(self, which), dtype=like.real.dtype if like.is_complex() else like.dtype
-        )
-        return value.to(like.device)[..., None] if value.ndim else value.to(like.device)
+        return _column(getattr(self, which), str(like.device), like.dtype.to_real())
 
     def begin(self, start: Tensor, z: Tensor) -> Tensor:
         """x(0), where a solver starts."""
@@ -48,11 +54,20 @@ class JointPath:
         return clean + self.scale("sigma_min", clean) * z
 
 
+@lru_cache
+@torch.inference_mode(False)  # what a stream makes first, training uses later
+def _column(value: float | tuple[float, ...], device: str, dtype: torch.dtype) -> Tensor:
+    """A number, or one a bin as `[y, 1]`."""
+    made = torch.tensor(value, dtype=dtype, device=device)
+    return made[:, None] if made.ndim else made
+
+
 @dataclass(frozen=True)
 class Tableau:
     """An explicit Runge-Kutta step over [0, 1]: nodes c, weights b, strictly lower-triangular a.
 
-    Raises ValueError if the sizes differ, a row of a does not add up to its node, or b does not add to 1.
+    Raises ValueError if the sizes differ, a row of a does not add up to its node, b does not add to 1, or a node
+    lies outside [0, 1].
     """
 
     a: tuple[tuple[float, ...], ...]
@@ -64,8 +79,10 @@ class Tableau:
         if len(self.c) != q or [len(r) for r in self.a] != list(range(q)):
             raise ValueError(f"a {[len(r) for r in self.a]}, b {q}, c {len(self.c)}: not an explicit tableau")
         sums = [abs(sum(r) - c) for r, c in zip(self.a, self.c, strict=True)] + [abs(sum(self.b) - 1)]
-        if max(sums) > 1e-4:
-            raise ValueError(f"rows of a tableau must add up to c, and b to 1; off by {max(sums):.2g}")
+        if not all(off <= 1e-4 for off in sums):  # nor is NaN
+            raise ValueError(f"rows of a tableau must add up to c, and b to 1; off by {sums}")
+        if not all(-1e-6 <= c <= 1 + 1e-6 for c in self.c):
+            raise ValueError(f"nodes of a tableau are {self.c}, expected 0 to 1")
 
     @property
     def stages(self) -> int:
@@ -136,7 +153,7 @@ def point(tableau: Tableau, x: Tensor, slopes: Sequence[Tensor]) -> tuple[Tensor
     i = len(slopes)
     for weight, slope in zip(tableau.a[i], slopes, strict=True):
         if weight:
-            x = x + weight * slope
+            x = torch.add(x, slope, alpha=weight)
     return x, tableau.c[i]
 
 
@@ -144,7 +161,7 @@ def arrive(tableau: Tableau, x: Tensor, slopes: Sequence[Tensor]) -> Tensor:
     """The end of a step, given all its slopes."""
     for weight, slope in zip(tableau.b, slopes, strict=True):
         if weight:
-            x = x + weight * slope
+            x = torch.add(x, slope, alpha=weight)
     return x
 
 

@@ -36,6 +36,11 @@ class CausalConv2d(nn.Conv2d):
         """The kernel.  # [d, c, 3, 3]"""
         return self.weight
 
+    def draw(self, gain: float) -> None:
+        """Start at random: variance scaling (fan average, uniform) times gain, bias 0."""
+        nn.init.xavier_uniform_(self.weight, gain)
+        nn.init.zeros_(self.bias)
+
 
 class DecoupledConv2d(CausalConv2d):
     """A causal convolution as `rank` small kernels a channel, then a 1x1 mix.
@@ -46,8 +51,10 @@ class DecoupledConv2d(CausalConv2d):
     def __init__(self, c: int, d: int, rank: int, dilation: int = 1) -> None:
         super().__init__(c, d, dilation)
         del self.weight
-        self.kernels = nn.Parameter(torch.randn(c * rank, 1, KERNEL, KERNEL) / KERNEL)
-        self.mix = nn.Parameter(torch.randn(d, c * rank, 1, 1) / (c * rank) ** 0.5)
+        self.rank = rank
+        self.kernels = nn.Parameter(torch.empty(c * rank, 1, KERNEL, KERNEL))
+        self.mix = nn.Parameter(torch.empty(d, c * rank, 1, 1))
+        self.draw(1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         parts = F.conv2d(
@@ -60,20 +67,27 @@ class DecoupledConv2d(CausalConv2d):
         kernels = rearrange(self.kernels, "(c k) 1 y t -> c k y t", c=self.in_channels)
         return einsum(mix, kernels, "d c k, c k y t -> d c y t")
 
+    def draw(self, gain: float) -> None:
+        """Start with the variance a dense kernel of this gain has; all of the gain is in the mix."""
+        nn.init.normal_(self.kernels, std=1 / KERNEL)  # a kernel of size 1
+        variance = 2 * gain**2 / (self.in_channels + self.out_channels) / self.rank
+        bound = (3 * variance) ** 0.5
+        nn.init.uniform_(self.mix, -bound, bound)
+        nn.init.zeros_(self.bias)
+
     @torch.no_grad()
     def fit(self, weight: Tensor) -> None:
         """Take the closest rank-limited form of a dense kernel, channel by channel.  # [d, c, 3, 3]"""
-        rank = len(self.kernels) // self.in_channels
         u, s, v = torch.linalg.svd(rearrange(weight.double(), "d c y t -> c d (y t)"), full_matrices=False)
-        root = s[:, :rank].sqrt()
-        self.mix.copy_(rearrange(u[..., :rank] * root[:, None], "c d k -> d (c k) 1 1"))
+        root = s[:, : self.rank].sqrt()
+        self.mix.copy_(rearrange(u[..., : self.rank] * root[:, None], "c d k -> d (c k) 1 1"))
         self.kernels.copy_(
-            rearrange(v[:, :rank] * root[..., None], "c k (y t) -> (c k) 1 y t", y=KERNEL, t=KERNEL)
+            rearrange(v[:, : self.rank] * root[..., None], "c k (y t) -> (c k) 1 y t", y=KERNEL, t=KERNEL)
         )
 
 
 def causal_conv(c: int, d: int, dilation: int = 1, rank: int = 0) -> CausalConv2d:
-    """A dense convolution, or one decoupled to `rank` where that is less than what it could need."""
-    if rank and rank < min(d, KERNEL * KERNEL):
+    """A convolution decoupled to `rank`; dense for rank 0 and where rank is more than it could ever need."""
+    if rank and rank <= min(d, KERNEL * KERNEL):
         return DecoupledConv2d(c, d, rank, dilation)
     return CausalConv2d(c, d, dilation)

@@ -22,10 +22,7 @@ class SubBandNorm(nn.Module):
 
     def __init__(self, c: int, bins: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
         super().__init__()
-        groups = min(c // 4, 32)
-        bands = 4 if bins >= 16 else 1
-        if c % groups or bins % bands:
-            raise ValueError(f"{c} channels x {bins} bins do not divide into {groups} groups x {bands} bands")
+        groups, bands = divide(c, bins)
         self.groups, self.bands, self.bins = groups, bands, bins
         self.momentum, self.eps = momentum, eps
         self.weight = nn.Parameter(torch.ones(c, bands))
@@ -62,6 +59,14 @@ class SubBandNorm(nn.Module):
         wide = self.bins // self.bands
         scale, shift = self.affine(self.running_mean, self.running_var)
         return repeat(scale, "c s -> (s y) c", y=wide), repeat(shift, "c s -> (s y) c", y=wide)
+
+
+def divide(c: int, bins: int) -> tuple[int, int]:
+    """Into how many channel groups and sub-bands a norm divides. Raises ValueError where that does not go."""
+    groups, bands = max(min(c // 4, 32), 1), 4 if bins >= 16 else 1
+    if c % groups or bins % bands:
+        raise ValueError(f"{c} channels x {bins} bins do not divide into {groups} groups x {bands} bands")
+    return groups, bands
 
 
 def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from riverrun.models.layers.conv import CausalConv2d, DecoupledConv2d, causal_conv
-from riverrun.models.layers.norm import SubBandNorm
+from riverrun.models.layers.norm import SubBandNorm, divide
 from riverrun.models.layers.resample import down, up
 from riverrun.models.state import State
 
@@ -28,7 +28,8 @@ class BackboneConfig:
 
     Units: `bins` are complex frequency bins; `patch` neighbouring bins become channels, which makes the network
     that much cheaper; `inputs` and `outputs` count complex spectra. A `timed` network is told the flow time.
-    A `rank` of 1 to 6 decouples the 3x3 convolutions; 0 leaves them dense.
+    A `rank` of 1 to 6 decouples the 3x3 convolutions; 0 leaves them dense. Raises ValueError for a shape that
+    cannot be.
     """
 
     inputs: int = 2
@@ -42,9 +43,14 @@ class BackboneConfig:
     rank: int = 0
 
     def __post_init__(self) -> None:
+        counts = [self.inputs, self.outputs, self.bins, self.width, self.blocks, self.patch]
+        if min([*counts, *self.multipliers]) < 1 or not self.multipliers or not 0 <= self.rank <= 6:
+            raise ValueError(f"{self}: expected counts of at least 1 and a rank of 0 to 6")
         step = self.patch * 2 ** (len(self.multipliers) - 1)
         if self.bins % step or self.width % 4:
             raise ValueError(f"{self.bins} bins, width {self.width}: expected multiples of {step} and 4")
+        for i, m in enumerate(self.multipliers):
+            divide(self.width * m, self.bins // self.patch // 2**i)
 
 
 class TimeEmbedding(nn.Module):
@@ -156,8 +162,10 @@ class Backbone(nn.Module):
         small = {b.conv2 for b in self.modules() if isinstance(b, Residual)}
         small |= {b.head for b in self.modules() if isinstance(b, Level)}
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear) and not isinstance(module, DecoupledConv2d):
-                nn.init.xavier_uniform_(module.weight, gain=math.sqrt(1e-5) if module in small else 1.0)
+            if isinstance(module, CausalConv2d):
+                module.draw(math.sqrt(1e-5) if module in small else 1.0)
+            elif isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
@@ -227,14 +235,14 @@ def decouple(net: Backbone, rank: int) -> Backbone:
     """
     if net.config.rank or not 1 <= rank <= 6:
         raise ValueError(f"rank is {rank} of a net of rank {net.config.rank}, expected 1 to 6 of a dense one")
-    small = Backbone(replace(net.config, rank=rank))
+    small = Backbone(replace(net.config, rank=rank)).to(net.input.bias)  # its device and dtype
     dense = dict(net.convs())
     same = {k: v for k, v in net.state_dict().items() if k in small.state_dict()}
     small.load_state_dict(same, strict=False)
     for name, conv in small.convs():
         if isinstance(conv, DecoupledConv2d):
             conv.fit(dense[name].dense())
-    return small
+    return small.train(net.training)
 
 
 def parts(modules: Any) -> list[Any]:

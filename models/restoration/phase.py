@@ -16,6 +16,7 @@ LEAST = 0.02  # share of its final level below which a sample is left to the fra
 
 
 @lru_cache
+@torch.inference_mode(False)
 def _cover(config: SpectrumConfig, device: str, dtype: torch.dtype) -> Tensor:
     """What window and synthesis window add up to over a frame and the earlier ones.  # [size]"""
     analysis, synthesis = windows(config.size, config.hop, config.window, device, dtype)
@@ -39,10 +40,10 @@ def retrieve(
     for magnitude in magnitudes.unbind(2):
         before = pad(heard, (0, config.hop))
         frame = magnitude * _phase(torch.fft.rfft(before * analysis))
+        there = before * again
         for _ in range(iterations):
-            frame = magnitude * _phase(
-                torch.fft.rfft(torch.fft.irfft(frame) * synthesis * again + before * again)
-            )
+            sound = (torch.fft.irfft(frame) * synthesis).mul_(again).add_(there)
+            frame = magnitude * _phase(torch.fft.rfft(sound))
         after = before + torch.fft.irfft(frame) * synthesis
         heard = after[:, config.hop :]
         frames.append(frame[:, :-1])
@@ -52,4 +53,4 @@ def retrieve(
 def _phase(x: Tensor) -> Tensor:
     """Complex values of magnitude 1; 1 where there is none."""
     size = x.abs()
-    return torch.where(size > 0, x / size.clamp_min(1e-20), torch.ones_like(x))
+    return torch.where(size > 0, x / size.clamp_min(1e-20), 1)

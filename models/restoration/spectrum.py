@@ -5,12 +5,13 @@ Source: arXiv 2512.19442 (front-end and compression).
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
+Window = Literal["root", "hann"]
 TINY = 1e-12  # keeps powers of a zero magnitude and their derivatives finite
 
 
@@ -20,18 +21,27 @@ class SpectrumConfig:
 
     Units: samples at `rate`. `window` "root" is the square root of Hann for analysis and synthesis; "hann" is
     plain Hann for analysis (as 16 kHz vocoders compute mels). The Nyquist bin is dropped: `bins` = size / 2.
+    Raises ValueError for values that make no front-end.
     """
 
     rate: int = 16_000
     size: int = 512
     hop: int = 256
-    window: Literal["root", "hann"] = "root"
+    window: Window = "root"
     alpha: float = 0.5
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.size % self.hop or self.size < 2 * self.hop:
-            raise ValueError(f"size {self.size} must be at least two whole hops of {self.hop} samples")
+        if self.rate < 1 or self.hop < 1:
+            raise ValueError(f"rate is {self.rate} and hop is {self.hop}, expected at least 1")
+        if self.size % self.hop or self.size < 2 * self.hop or self.size % 2:
+            raise ValueError(
+                f"size {self.size} must be even and at least two whole hops of {self.hop} samples"
+            )
+        if self.window not in get_args(Window):
+            raise ValueError(f"window is {self.window!r}, expected one of {', '.join(get_args(Window))}")
+        if not 0 < self.alpha <= 1 or not 0 < self.beta < float("inf"):
+            raise ValueError(f"alpha is {self.alpha} and beta {self.beta}, expected (0, 1] and above 0")
 
     @property
     def bins(self) -> int:
@@ -44,6 +54,7 @@ class SpectrumConfig:
 
 
 @lru_cache
+@torch.inference_mode(False)  # what a stream makes first, training uses later
 def windows(size: int, hop: int, kind: str, device: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Analysis window, and the synthesis window that makes overlap-add exact.  # two of [size]"""
     analysis = torch.hann_window(size, dtype=torch.float64)

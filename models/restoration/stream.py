@@ -44,7 +44,10 @@ class Request:
 
 
 class Restoration:
-    """A restorer as a StreamModel. One thread may step it at a time; sessions live in their states."""
+    """A restorer as a StreamModel. One thread may step it at a time; sessions live in their states.
+
+    A hop's network calls allocate nothing; the transforms and solver around them make a few small tensors.
+    """
 
     request = Request
 
@@ -116,7 +119,9 @@ class Restoration:
         if self.predictor:
             output = self.predictor([self.predictor.layout(seen)], state["predictor"])
             parts = [self.predictor.spectrum(part) for part in output.unbind(2)]
-            first = parts[0] if self.config.head == "direct" else (1 + parts[0]) * seen + parts[1]
+            first = (
+                parts[0] if self.config.head == "direct" else torch.addcmul(seen + parts[1], parts[0], seen)
+            )
         if not self.flow:
             return first
         net, tableau = self.flow, self.config.tableau
@@ -132,7 +137,7 @@ class Restoration:
     def _noise(self, state: State) -> Tensor:
         """This frame's complex noise of total variance 1, from seed and tick.  # [b, y, 1]"""
         z = noise_rows(state["seed"], state["tick"], (2, self.config.spectrum.bins, 1))
-        return to_complex(z * 0.5**0.5).to(self.device)[:, 0]
+        return to_complex(z.mul_(0.5**0.5)).to(self.device)[:, 0]
 
     @torch.inference_mode()
     def whole(self, data: NDArray[np.float32], request: Request) -> NDArray[np.float32]:

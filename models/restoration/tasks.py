@@ -16,6 +16,7 @@ MELS = 80
 
 
 @lru_cache
+@torch.inference_mode(False)
 def mel_filters(rate: int, size: int, mels: int = MELS) -> Tensor:
     """Slaney mel filters with area norm from 0 Hz to half the rate, Nyquist bin dropped.  # [mels, bins]"""
     from torchaudio.functional import melscale_fbanks
@@ -26,6 +27,7 @@ def mel_filters(rate: int, size: int, mels: int = MELS) -> Tensor:
 
 
 @lru_cache
+@torch.inference_mode(False)
 def mel_inverse(rate: int, size: int, mels: int = MELS) -> Tensor:
     """The pseudo-inverse of `mel_filters`.  # [bins, mels]"""
     inverse: Tensor = torch.linalg.pinv(mel_filters(rate, size, mels).double())

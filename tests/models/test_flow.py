@@ -86,6 +86,9 @@ def test_an_unknown_solver_is_named_with_the_known_ones(name: str) -> None:
         (((), (0.5,)), (0.5, 0.6), (0, 0.5)),
         (((), (0.4,)), (0.5, 0.5), (0, 0.5)),
         (((),), (0.5, 0.5), (0, 0.5)),
+        (((), (0.5,)), (math.nan, 0.5), (0, 0.5)),
+        (((), (math.nan,)), (0.5, 0.5), (0, math.nan)),
+        (((), (1.5,)), (0.5, 0.5), (0, 1.5)),
     ],
 )
 def test_what_is_no_tableau_is_refused(
@@ -105,3 +108,14 @@ def test_both_ends_of_a_path_share_their_noise() -> None:
     path = JointPath((0.1, 0.2, 0.3, 0.4), 0.001)
     assert torch.allclose(path.begin(start, z)[:, 2], 0.3 * z[:, 2])
     assert torch.allclose(path.end(clean, z) - clean, 0.001 * z, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [-0.1, math.nan, math.inf, (), (0.1, math.nan)])
+def test_a_sigma_that_is_none_is_refused(bad: float | tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="sigma"):
+        JointPath(bad)
+
+
+def test_a_sigma_is_made_into_a_tensor_once() -> None:
+    path, x = JointPath((0.1, 0.2)), torch.zeros(2, 3)
+    assert path.scale("sigma", x) is path.scale("sigma", x)

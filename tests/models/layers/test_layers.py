@@ -42,14 +42,31 @@ def test_a_convolution_looks_back_and_not_ahead() -> None:
 def test_full_rank_decoupling_is_exact_and_less_is_closest_first() -> None:
     dense = CausalConv2d(4, 16).requires_grad_(False)
     errors = []
-    for rank in (1, 3, 8):
+    for rank in (1, 3, 8, 9):
         small = causal_conv(4, 16, rank=rank).requires_grad_(False)
         assert isinstance(small, DecoupledConv2d)
         small.fit(dense.weight)
         errors.append(float((small.dense() - dense.weight).square().sum()))
-    assert errors[0] > errors[1] > errors[2]
+    assert errors[0] > errors[1] > errors[2] > 1e-6 and errors[3] < 1e-11
     _, s, _ = torch.linalg.svd(dense.weight.transpose(0, 1).flatten(2))
     assert errors[0] == pytest.approx(float(s[:, 1:].square().sum()), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("d", "rank", "decoupled"), [(2, 2, True), (2, 3, False), (16, 9, True), (16, 10, False)]
+)
+def test_a_rank_beyond_any_need_leaves_it_dense(d: int, rank: int, decoupled: bool) -> None:
+    assert isinstance(causal_conv(4, d, rank=rank), DecoupledConv2d) == decoupled
+
+
+@pytest.mark.parametrize("gain", [1.0, 1e-5**0.5])
+@pytest.mark.parametrize("rank", [0, 1, 4])
+def test_any_rank_starts_with_the_variance_of_a_dense_kernel(rank: int, gain: float) -> None:
+    conv = causal_conv(64, 128, rank=rank)
+    conv.draw(gain)
+    wanted = gain * (2 / (9 * (64 + 128))) ** 0.5
+    assert float(conv.dense().std().detach()) == pytest.approx(wanted, rel=0.1)
+    assert not conv.bias.any()
 
 
 def norm() -> SubBandNorm:
@@ -68,6 +85,22 @@ def test_batch_statistics_are_shared_within_a_group_and_a_band() -> None:
     groups = y.view(3, 2, 4, 4, 4, 50)  # [b, group, channel, band, bin, t]
     assert torch.allclose(groups.mean((0, 2, 4, 5)), torch.zeros(2, 4), atol=1e-5)
     assert torch.allclose(groups.var((0, 2, 4, 5)), torch.ones(2, 4), atol=1e-2)
+
+
+def test_running_statistics_move_by_a_tenth_and_variance_is_biased() -> None:
+    layer = SubBandNorm(4, 16)
+    x = torch.randn(1, 4, 16, 1) * 3 + 1
+    layer(x)
+    bands = x.view(4, 4, 4).transpose(0, 1).flatten(1)  # [s, c y]
+    assert torch.allclose(layer.running_mean[0], 0.1 * bands.mean(1), atol=1e-6)
+    assert torch.allclose(layer.running_var[0], 0.9 + 0.1 * bands.var(1, correction=0), atol=1e-5)
+
+
+def test_eps_stands_under_the_root() -> None:
+    layer = SubBandNorm(4, 16).eval()
+    layer.running_var.zero_()
+    x = torch.randn(1, 4, 16, 1)
+    assert torch.allclose(layer(x), x / 1e-5**0.5, rtol=1e-4)
 
 
 def test_the_written_out_derivative_is_the_right_one() -> None:

@@ -1,5 +1,8 @@
 """The front-end: perfect reconstruction, streaming, compression, tasks."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,7 +28,7 @@ FRONT_ENDS = {
     "512/256 hann": SpectrumConfig(window="hann"),
     "512/128": SpectrumConfig(hop=128),
 }
-NET = BackboneConfig(inputs=1, width=8, multipliers=(1,), blocks=1)
+NET = BackboneConfig(inputs=1, width=8, multipliers=(1,), blocks=1, timed=False)
 
 
 def tone(samples: int) -> torch.Tensor:
@@ -104,6 +107,35 @@ def test_mel_keeps_the_mel_bands_of_the_input() -> None:
     assert float((got - wanted).abs().mean() / wanted.mean()) < 0.15
 
 
-def test_sizes_that_do_not_overlap_are_refused() -> None:
-    with pytest.raises(ValueError, match="two whole hops"):
-        SpectrumConfig(size=512, hop=300)
+@pytest.mark.parametrize("config", FRONT_ENDS.values(), ids=FRONT_ENDS.keys())
+def test_a_frame_is_a_normalised_fourier_transform(config: SpectrumConfig) -> None:
+    config = replace(config, alpha=1.0)
+    x = torch.randn(2, config.hop * 9)
+    window = torch.hann_window(config.size)
+    wanted = torch.stft(
+        x,
+        config.size,
+        config.hop,
+        window=window.sqrt() if config.window == "root" else window,
+        center=False,
+        normalized=True,
+        return_complex=True,
+    )
+    got = analyse(config, x)[0][:, :, config.latency // config.hop :]
+    assert torch.allclose(got, wanted[:, :-1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ({"hop": 300}, "two whole hops"),
+        ({"hop": 0}, "hop is 0"),
+        ({"rate": -5}, "rate is -5"),
+        ({"window": "kaiser"}, "root, hann"),
+        ({"alpha": float("nan")}, "alpha is nan"),
+        ({"beta": 0.0}, "beta 0"),
+    ],
+)
+def test_values_that_make_no_front_end_are_refused(bad: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        SpectrumConfig(**bad)

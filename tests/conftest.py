@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("riverrun", deadline=None, derandomize=True, database=None)
+settings.register_profile("fuzz", settings.get_profile("riverrun"), max_examples=1_120, derandomize=False)
 settings.load_profile("riverrun")
 
 

@@ -13,6 +13,7 @@ from riverrun.streaming import wire
 from riverrun.streaming.errors import ProtocolError
 from riverrun.streaming.journal import Intake, Journal
 
+CASES = 30 * settings().max_examples  # of each kind; 100,000 in all with --hypothesis-profile=fuzz
 I64 = st.integers(-(2**63), 2**63 - 1)
 FRAMES = st.builds(
     wire.Frame,
@@ -39,7 +40,7 @@ def test_a_frame_comes_back(frame: wire.Frame) -> None:
     assert wire.unpack(frame.pack()) == frame
 
 
-@settings(max_examples=40_000, deadline=None)
+@settings(max_examples=CASES, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_frame_or_a_clear_error(data: bytes) -> None:
     try:
@@ -50,14 +51,14 @@ def test_any_bytes_are_a_frame_or_a_clear_error(data: bytes) -> None:
         assert frame.pack() == data
 
 
-@settings(max_examples=30_000, deadline=None)
+@settings(max_examples=CASES, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_a_clear_error(text: str) -> None:
     with pytest.raises(ProtocolError):
         wire.parse(text)
 
 
-@settings(max_examples=30_000, deadline=None)
+@settings(max_examples=CASES, deadline=None)
 @given(KINDS, st.dictionaries(NAMES, JSON, max_size=5))
 def test_any_object_is_a_control_or_a_clear_error(kind: str, values: dict[str, Any]) -> None:
     try:

@@ -134,7 +134,7 @@ async def restore(
     try:
         stream = await hub.open(wanted, "http")
     except BaseException:
-        decoding.close()
+        await decoding.close()
         raise
     reply = Reply(hub, head.reply(response_format))
     hub.replies[reply.session] = reply
@@ -229,7 +229,8 @@ async def _work(reply: Reply, stream: Stream, decoding: Decoding) -> None:
         failure = error
     finally:
         feeding.cancel()
-        decoding.close()
+        await asyncio.gather(feeding, return_exceptions=True)
+        await asyncio.shield(decoding.close())
         await asyncio.shield(stream.close())
         await asyncio.shield(reply.close(failure))
 

@@ -64,10 +64,10 @@ class Decoding:
                 await decoding._failed()
             decoding.head = Head(**json.loads(line))
         except TimeoutError as error:
-            decoding.close()
+            await decoding.close()
             raise UnsupportedMedia(f"the file took more than {limits.cpu} s to open") from error
         except BaseException:
-            decoding.close()
+            await decoding.close()
             raise
         return decoding
 
@@ -96,10 +96,11 @@ class Decoding:
         except (IndexError, ValueError, KeyError, TypeError) as error:
             raise MediaError(f"the file could not be decoded within its limits (status {code})") from error
 
-    def close(self) -> None:
-        """Kill the child if it still runs."""
+    async def close(self) -> None:
+        """Kill the child if it still runs, and close its pipes."""
         if self.process.returncode is None:
             self.process.kill()
+        await self.process.communicate()
 
 
 class Sink:

@@ -66,7 +66,10 @@ def train(
     optimizer, step, spent, rows = Optimizer(module, recipe.rate), 0, 0.0, []
     if resume and (out / "last.pt").exists():
         saved = torch.load(out / "last.pt", weights_only=True, map_location=accelerator.device)
-        model.load_state_dict(saved["model"])
+        prefix = f"{recipe.stage}."  # another stage may have gone on since
+        module.load_state_dict(
+            {k[len(prefix) :]: v for k, v in saved["model"].items() if k.startswith(prefix)}
+        )
         optimizer.load_state_dict(saved["optimizer"])
         step, spent = saved["step"], saved["seconds"]
     ready = accelerator.prepare(Stage(model, recipe))

@@ -65,9 +65,27 @@ def test_a_stage_learns_and_leaves_the_other_alone(stage: Any, tmp_path: Path) -
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    train(small(), replace(SMOKE, steps=4), Tones(), tmp_path)
-    rows = train(small(), SMOKE, Tones(), tmp_path)
+    first, second = small(), small()
+    train(first, replace(SMOKE, steps=4), Tones(), tmp_path)
+    assert not train(second, replace(SMOKE, steps=4), Tones(), tmp_path), "it was done"
+    assert first.predictor is not None and second.predictor is not None
+    same = zip(first.predictor.state_dict().values(), second.predictor.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in same), "with the weights it had"
+    rows = train(second, SMOKE, Tones(), tmp_path)
     assert [row["step"] for row in rows] == [8, 12]
+
+
+def test_going_on_with_one_stage_keeps_what_another_learned_since(tmp_path: Path) -> None:
+    model = small()
+    stages: tuple[Any, ...] = ("predictor", "flow")
+    for stage in stages:
+        train(model, replace(SMOKE, stage=stage, steps=2), Tones(), tmp_path / stage)
+    again = small()
+    train(again, replace(SMOKE, stage="predictor", steps=4), Tones(), tmp_path / "predictor")
+    assert again.predictor is not None
+    learned = {k: v.clone() for k, v in again.predictor.state_dict().items()}
+    train(again, replace(SMOKE, stage="flow", steps=4), Tones(), tmp_path / "flow")
+    assert all(torch.equal(learned[k], v) for k, v in again.predictor.state_dict().items())
 
 
 def test_a_solver_is_learned_with_the_networks_frozen(tmp_path: Path) -> None:

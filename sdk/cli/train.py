@@ -131,6 +131,8 @@ def run(plan: Plan, base: Path, fresh: bool) -> Path:
             raise ModelError(f"stage is {stage!r}, and preset {plan.preset} has no such network")
     if config.predictor and "predictor" not in stages:
         raise ModelError(f"no stage trains the predictor of {plan.preset}: add a stage 'predictor'")
+    if "tableau" in stages and "flow" not in stages:
+        raise ModelError("stage 'tableau' fits the solver of a flow that no stage trains: add a stage 'flow'")
     if "flow" not in stages:
         config = replace(config, flow=None)  # what it would refine is a result already
     model = Restorer(config)

@@ -69,6 +69,7 @@ def test_a_flow_that_no_stage_trains_is_left_out(tmp_path: Path) -> None:
         ("vocode-lite", "eval", "eval"),
         ("vocode-lite", "flow", "preset vocode-lite has no such network"),
         ("restore-lite", "flow", "no stage trains the predictor of restore-lite"),
+        ("restore-lite", 'predictor" }, { stage = "tableau', "of a flow that no stage trains"),
     ],
 )
 def test_a_stage_that_is_not_there_is_told_before_any_work(

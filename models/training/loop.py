@@ -49,6 +49,15 @@ def schedule(progress: float, step: int) -> float:
     return min(1.0, (step + 1) / 100) * max(0.02, 1 - progress)
 
 
+def agreed(value: float, accelerator: Any) -> float:
+    """The first process's value, for all: clocks differ, and one that stops alone leaves the others waiting."""
+    if accelerator.num_processes == 1:
+        return value
+    from accelerate.utils import broadcast
+
+    return float(broadcast(torch.tensor([value], device=accelerator.device)))
+
+
 def batches(mixtures: Any, batch: int, start: int, accelerator: Any) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches from example `start` on, without end, made by one worker; each process takes its own share."""
     from torch.utils.data import DataLoader

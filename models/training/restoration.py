@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from riverrun.models.restoration.network import Restorer
 from riverrun.models.restoration.spectrum import analyse
 from riverrun.models.restoration.tasks import observe
-from riverrun.models.training.loop import Optimizer, batches, note, schedule
+from riverrun.models.training.loop import Optimizer, agreed, batches, note, schedule
 from riverrun.models.training.losses import Pesq, flow_loss, predictor_loss
 
 
@@ -74,12 +74,15 @@ def train(
         step, spent = saved["step"], saved["seconds"]
     ready = accelerator.prepare(Stage(model, recipe))
     begun, saved_at = time.monotonic() - spent, time.monotonic()
+    share = recipe.batch * accelerator.num_processes  # examples a step
     total = torch.zeros((), device=accelerator.device)
-    for noisy, target in batches(mixtures, recipe.batch, step * recipe.batch, accelerator):
-        progress = recipe.progress(step, time.monotonic() - begun)
+    for noisy, target in batches(mixtures, recipe.batch, step * share, accelerator):
+        progress = agreed(recipe.progress(step, time.monotonic() - begun), accelerator)
         if progress >= 1:
             break
-        generator = torch.Generator(noisy.device).manual_seed(recipe.seed * 1_000_003 + step)
+        generator = torch.Generator(noisy.device).manual_seed(
+            recipe.seed * 1_000_003 + step + 7_919_000_003 * accelerator.process_index
+        )
         value = ready(noisy, target, generator)
         accelerator.backward(value)
         norm = nn.utils.clip_grad_norm_(module.parameters(), recipe.clip or float("inf"))

@@ -14,10 +14,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from riverrun.media import Chunk, join
 from riverrun.media.chunk import Array
 from riverrun.streaming import wire
-from riverrun.streaming.access import Bucket
-from riverrun.streaming.errors import ProtocolError, SessionEnded, StreamError
+from riverrun.streaming.controls import Controls
+from riverrun.streaming.errors import ProtocolError, StreamError
 from riverrun.streaming.journal import Intake, Journal
-from riverrun.streaming.problems import EXPECTED, NotFound, TooMany, body, kind_of
+from riverrun.streaming.problems import EXPECTED, NotFound, body, kind_of
 from riverrun.streaming.stream import Stream
 
 if TYPE_CHECKING:
@@ -199,8 +199,7 @@ class Connection:
         self.link: Link | None = None
         self.epoch, self.sent = 0, -1
         self.fresh = False  # just resumed: what was missed comes first
-        self.bucket = Bucket(self.limits.controls, 4 * self.limits.controls, hub.clock())
-        self.every: asyncio.Task[None] | None = None
+        self.controls: Controls | None = None
 
     async def serve(self) -> None:
         """Serve a connection from its first message to its close."""
@@ -221,8 +220,10 @@ class Connection:
                 log.exception("a connection failed")
             await self._refuse(error)
         finally:
-            for task in [*tasks, *([self.every] if self.every else [])]:
+            for task in tasks:
                 task.cancel()
+            if self.controls:
+                self.controls.close()
             if self.link:
                 self.link.detach(self.epoch)
 
@@ -254,6 +255,7 @@ class Connection:
         else:
             raise ProtocolError("the first message is neither open nor resume")
         self.epoch = self.link.attach()
+        self.controls = Controls(self.link.stream, self.link.say, self.limits.controls, self.hub.clock)
         await self._send(self.link.opened())
 
     async def _text(self) -> str:
@@ -271,8 +273,8 @@ class Connection:
         return text if text is not None else bytes(message["bytes"])
 
     async def _read(self) -> None:
-        link = self.link
-        assert link is not None
+        link, controls = self.link, self.controls
+        assert link and controls
         while True:
             message = await asyncio.wait_for(self._receive(), self.limits.idle)
             if link.epoch != self.epoch:
@@ -280,47 +282,13 @@ class Connection:
             if isinstance(message, bytes):
                 link.take(wire.unpack(message))
                 continue
-            if self.bucket.take(self.hub.clock()):
-                raise TooMany(f"more than {self.limits.controls:g} control messages a second")
-            await self._obey(link, wire.parse(message))
-
-    async def _obey(self, link: Link, control: wire.Control) -> None:
-        match control:
-            case wire.Ack():
-                link.acknowledged(control)
-            case wire.Update():
-                try:
-                    await link.stream.update(control.request)
-                except EXPECTED as error:
-                    if isinstance(error, SessionEnded):
-                        raise
-                    link.say("error", **body(error), fatal=False, id=control.id)
-                else:
-                    link.say("updated", id=control.id)
-            case wire.Finish():
-                await link.stream.finish()
-            case wire.Cancel():
-                await link.end("cancelled")
-            case wire.Clock():
-                link.say("clock", at=control.at, server=round(1e6 * self.hub.clock()))
-            case wire.Stats():
-                self._report(link, control.every)
-            case _:
-                raise ProtocolError("the stream is open already")
-
-    def _report(self, link: Link, every: float | None) -> None:
-        if self.every:
-            self.every.cancel()
-            self.every = None
-        if every is None:
-            link.say("stats", **link.stream.stats())
-        elif every > 0:
-            self.every = asyncio.create_task(self._reports(link, max(every, 0.1)))
-
-    async def _reports(self, link: Link, every: float) -> None:
-        while True:
-            link.say("stats", **link.stream.stats())
-            await asyncio.sleep(every)
+            match control := controls.parse(message):
+                case wire.Ack():
+                    link.acknowledged(control)
+                case wire.Cancel():
+                    await link.end("cancelled")
+                case _:
+                    await controls.obey(control)
 
     async def _write(self) -> None:
         link = self.link

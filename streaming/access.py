@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from riverrun.streaming.errors import StreamError
-from riverrun.streaming.problems import NotAllowed, TooMany, body, headers, kind_of
+from riverrun.streaming.problems import NoKey, NotAllowed, TooMany, body, headers, kind_of
 from riverrun.streaming.settings import LOOPBACK, Settings
 
 KEY_PROTOCOL = "riverrun.key."
@@ -72,7 +72,7 @@ class Access:
         return bounded
 
     def check(self, scope: Scope) -> None:
-        """Raises NotAllowed, TooMany."""
+        """Raises NotAllowed, NoKey, TooMany."""
         given = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         host = given.get("host", "")
         if not any(_same(host, allowed) for allowed in self.hosts):
@@ -84,7 +84,7 @@ class Access:
             and origin not in self.settings.access.origins
         ):
             raise NotAllowed(f"pages of {origin!r} may not use this server: add it to access.origins")
-        if self.settings.access.keys and _guarded(scope["path"]):
+        if self.settings.access.keys and _guarded(scope):
             self._key(given)
         self._rate(scope)
 
@@ -96,7 +96,7 @@ class Access:
             key = next((p.removeprefix(KEY_PROTOCOL) for p in offered if p.startswith(KEY_PROTOCOL)), "")
         found = digest(key)
         if not any([hmac.compare_digest(found, known) for known in self.settings.access.keys]):
-            raise NotAllowed("the API key is missing or unknown: send Authorization: Bearer KEY")
+            raise NoKey("the API key is missing or unknown: send Authorization: Bearer KEY")
 
     def _rate(self, scope: Scope) -> None:
         address, now = (scope.get("client") or ("", 0))[0], self.clock()
@@ -119,8 +119,10 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _guarded(path: str) -> bool:
-    return path != "/" and not path.startswith(OPEN)
+def _guarded(scope: Scope) -> bool:
+    """Whether a key is needed; browsers ask what they may do without one."""
+    path = scope["path"]
+    return path != "/" and not path.startswith(OPEN) and scope.get("method") != "OPTIONS"
 
 
 def _same(host: str, allowed: str) -> bool:

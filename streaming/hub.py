@@ -17,6 +17,7 @@ from riverrun.streaming.wire import Open
 
 if TYPE_CHECKING:
     from riverrun.streaming.restorations import Reply
+    from riverrun.streaming.webrtc import Call, Peer
     from riverrun.streaming.ws import Link
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class Hub:
         self.streams: dict[int, Stream] = {}
         self.links: dict[str, Link] = {}  # WebSocket streams, by session
         self.replies: dict[str, Reply] = {}  # of uploads, by session
+        self.calls: dict[str, Peer] = {}  # callers and listeners over WebRTC
+        self.casts: dict[str, Call] = {}  # the callers, by the names they are heard under
         self.ready = self.warm = self.draining = False
         self.clock: Callable[[], float] = time.monotonic
 

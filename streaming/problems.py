@@ -17,7 +17,11 @@ LONGEST = 120  # seconds, that clients sleep on Retry-After
 
 
 class NotAllowed(StreamError):
-    """The Host, Origin or API key is not one that may use this server."""
+    """The Host or Origin is not one that may use this server."""
+
+
+class NoKey(NotAllowed):
+    """The API key is missing or unknown."""
 
 
 class NotFound(StreamError):
@@ -30,6 +34,27 @@ class TooMany(StreamError):
 
 class TooBig(StreamError):
     """More bytes or seconds than one request may have."""
+
+
+class WrongType(StreamError):
+    """The body is of a media type that is not taken here."""
+
+
+class Conflict(StreamError):
+    """Somebody else has the name, or nobody yet; after `retry_after` seconds that may be different."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        if retry_after is not None:
+            self.retry_after = retry_after
+
+
+class Precondition(StreamError):
+    """An If-Match is missing (428), is of an earlier session (412), or asks for what is not done here (422)."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -48,8 +73,12 @@ KINDS = (
     Kind(AtCapacity, 503, 1013, "at_capacity", "server_error", 1.0),
     Kind(TooMany, 429, 4029, "too_many", "rate_limit_error", 1.0),
     Kind(TooBig, 413, 1009, "too_big"),
+    Kind(NoKey, 401, 1008, "invalid_api_key", "authentication_error"),
     Kind(NotAllowed, 403, 1008, "not_allowed", "authentication_error"),
     Kind(NotFound, 404, 4004, "not_found"),
+    Kind(WrongType, 415, 4001, "unsupported_media"),
+    Kind(Conflict, 409, 4001, "conflict"),
+    Kind(Precondition, 412, 4001, "precondition"),
     Kind(TooSlow, 503, 4008, "too_slow", "server_error"),
     Kind(ProtocolError, 400, 4000, "protocol_error"),
     Kind(SessionEnded, 410, 4010, "session_ended", "server_error"),
@@ -77,12 +106,20 @@ def body(error: BaseException, param: str | None = None) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind.kind, "param": param, "code": kind.code}}
 
 
+def status(error: BaseException) -> int:
+    """Its HTTP status."""
+    return int(getattr(error, "status", 0)) or kind_of(error).status
+
+
 def headers(error: BaseException) -> dict[str, str]:
     """What tells a client whether and when to try again."""
     kind = kind_of(error)
-    if kind.retry is None:
+    wait = getattr(error, "retry_after", kind.retry)
+    if isinstance(error, NoKey):
+        return {"x-should-retry": "false", "www-authenticate": "Bearer"}
+    if wait is None:
         return {"x-should-retry": "false"}
-    seconds = min(LONGEST, max(0.1, getattr(error, "retry_after", kind.retry)))
+    seconds = min(LONGEST, max(0.1, wait))
     return {
         "retry-after": str(max(1, round(seconds))),
         "retry-after-ms": str(round(1e3 * seconds)),

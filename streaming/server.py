@@ -12,14 +12,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from riverrun.models import MODELS, load
 from riverrun.models.contract import StreamModel
-from riverrun.streaming import restorations
+from riverrun.streaming import restorations, webrtc, whip
 from riverrun.streaming.access import Access, digest
 from riverrun.streaming.engine import Engine
 from riverrun.streaming.hub import Hub
-from riverrun.streaming.problems import EXPECTED, body, headers, kind_of
+from riverrun.streaming.problems import EXPECTED, body, headers, status
 from riverrun.streaming.settings import Settings, read
 from riverrun.streaming.ws import Connection
 
@@ -36,6 +37,16 @@ HEADERS = {
     "permissions-policy": "microphone=(self), camera=(self)",
     "cross-origin-opener-policy": "same-origin",
 }
+EXPOSED = [
+    "location",
+    "etag",
+    "link",
+    "accept-post",
+    "accept-patch",
+    "retry-after",
+    "riverrun-session",
+    "riverrun-token",
+]
 DRAIN = 5.0  # seconds that streams get to end when the server stops
 CODES = {
     401: "not_allowed",
@@ -69,10 +80,14 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
 
     app = FastAPI(title="Riverrun", lifespan=life, docs_url=None, redoc_url=None)
     app.state.hub = hub
+    if settings.access.origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.access.origins, allow_methods=["*"],
+                           allow_headers=["*"], expose_headers=EXPOSED)  # fmt: skip
     app.add_middleware(Access, settings=settings)
     _errors(app)
     _routes(app, hub)
     app.include_router(restorations.router)
+    app.include_router(whip.router)
     _page(app)
     return app
 
@@ -104,6 +119,7 @@ async def _warm(hub: Hub) -> None:
 async def _drain(app: FastAPI) -> None:
     hub: Hub = app.state.hub
     hub.draining = True
+    await webrtc.stop(hub.calls.values())
     for link in list(hub.links.values()):
         link.say("event", name="draining")
         link.over = link.over or "shutdown"
@@ -178,7 +194,7 @@ def _model(hub: Hub, name: str) -> dict[str, Any]:
 
 def _errors(app: FastAPI) -> None:
     async def known(_: Request, error: Exception) -> Response:
-        return JSONResponse(body(error), kind_of(error).status, headers(error))
+        return JSONResponse(body(error), status(error), headers(error))
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

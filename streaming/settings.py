@@ -74,14 +74,28 @@ class Files(Group):
     journal_bytes: int = Field(default=8 << 20, ge=1 << 16)  # of a reply that may be taken up again
 
 
-class WebRTC(Group):
-    """Calls. `hosts` are the addresses ICE offers (empty: all of the machine's); `nat` maps one to its public one."""
+class IceServer(Group):
+    """A STUN or TURN server."""
 
-    ice_servers: list[str] = []
+    url: str = Field(pattern=r"^(stun|turn)s?:")
+    username: str = ""
+    credential: str = ""
+
+
+class WebRTC(Group):
+    """Calls.
+
+    `hosts` are the addresses ICE offers (none: all of the machine's); `nat` maps one of them to its public one.
+    `ice_servers` are told to clients; with `gather`, the server asks them for candidates of its own, too.
+    """
+
+    ice_servers: list[IceServer] = []
+    gather: bool = False
     hosts: list[str] = []
     nat: dict[str, str] = {}
-    sessions: int = Field(default=16, ge=1)
-    ice_timeout: float = Field(default=15.0, gt=0)
+    sessions: int = Field(default=16, ge=1)  # callers and listeners
+    ice_timeout: float = Field(default=15.0, gt=0)  # seconds
+    idle: float = Field(default=10.0, gt=0)  # seconds without a packet after which a caller counts as gone
 
 
 class Settings(BaseSettings):

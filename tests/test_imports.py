@@ -138,6 +138,8 @@ def test_sdk_imports_what_is_heavy_inside_functions() -> None:
         ("threading", ("streaming/engine.py",)),
         ("concurrent", ("streaming/engine.py",)),
         ("asyncio", ("streaming/", "sdk/")),
+        ("aiortc", ("streaming/webrtc.py",)),
+        ("aioice", ("streaming/webrtc.py",)),
         ("diffusers", ("models/",)),
         ("transformers", ("models/",)),
         ("onnxruntime", ("models/evaluation/", "models/training/")),

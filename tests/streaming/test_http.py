@@ -201,11 +201,11 @@ async def test_only_known_hosts_and_origins_are_served(headers: dict[str, str], 
 async def test_with_keys_the_api_needs_one_and_the_page_none() -> None:
     async with server(access={"keys": [digest("right")]}) as (at, _):
         async with httpx.AsyncClient(base_url=f"http://{at}") as client:
-            assert (await client.get("/v1/models")).status_code == 403
-            assert (await client.get("/metrics")).status_code == 403
+            assert (await client.get("/v1/models")).status_code == 401
+            assert (await client.get("/metrics")).status_code == 401
             assert (
                 await client.get("/v1/models", headers={"Authorization": "Bearer wrong"})
-            ).status_code == 403
+            ).status_code == 401
             assert (
                 await client.get("/v1/models", headers={"Authorization": "Bearer right"})
             ).status_code == 200

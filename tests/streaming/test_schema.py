@@ -16,6 +16,8 @@ app = create(
     {"restore-lite": Volume()},
 )
 app.state.hub.ready = app.state.hub.warm = True
+for media in ("application/sdp", "application/trickle-ice-sdpfrag"):
+    schemathesis.serializer.alias(media, "text/plain")
 schema = schemathesis.openapi.from_asgi("/openapi.json", app)
 
 

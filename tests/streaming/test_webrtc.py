@@ -1,0 +1,208 @@
+"""Calls between aiortc peers: what is heard over good lines and bad ones, and what is left when they end."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+
+from riverrun.streaming.hub import Hub
+from tests.models.toys import Smooth
+from tests.streaming.calling import RATE, Line, caller, loopback, murmur, shift
+from tests.streaming.serving import server
+
+__all__ = ["loopback"]
+pytestmark = pytest.mark.anyio
+LOCAL = {"hosts": ["127.0.0.1"]}
+CLEAR = {"smooth": Smooth(latency=2)}  # leaves what is below 1 kHz as it is
+CODECS = 2 * 312  # ticks that two encoders look ahead
+
+
+async def gone(hub: Hub, wait: float = 3.0) -> None:
+    """Everything of every call is freed."""
+    for _ in range(int(wait / 0.02)):
+        if not (hub.calls or hub.casts or hub.streams or hub.engine.seats):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{hub.calls}, {hub.streams} are left")
+
+
+async def test_a_call_gives_back_what_was_said_at_the_time_it_was_said() -> None:
+    said = murmur(4)
+    async with server(CLEAR, webrtc=LOCAL) as (at, hub), caller(at, said) as peer:
+        await peer.duplex()
+        opened = await peer.told_of("opened")
+        assert (opened["model"], opened["rate"], opened["channels"]) == ("smooth", RATE, 1)
+        await peer.until(3)
+        heard = peer.sound()[: 3 * RATE]
+        late = shift(said, heard) - CODECS
+        assert abs(late - opened["latency"] * RATE) < 20, "the lead of its first packet, and no more"
+        a, b = said[RATE : 2 * RATE, 0], heard[RATE + late + CODECS : 2 * RATE + late + CODECS, 0]
+        assert np.corrcoef(a, b)[0, 1] > 0.98
+        assert max(np.diff([pts for pts, _ in peer.heard])) == 960, "nothing was left out"
+    await gone(hub)
+
+
+@pytest.mark.parametrize(
+    ("line", "share"),
+    [
+        (Line(loss=0.05, seed=1), 0.85),
+        (Line(delay=0.03, jitter=0.015, seed=2), 0.85),
+        (Line(loss=0.1, delay=0.02, jitter=0.05, seed=3), 0.6),
+    ],
+    ids=["loss", "reorder", "both"],
+)
+async def test_over_a_bad_line_speech_goes_on_and_delay_does_not_grow(line: Line, share: float) -> None:
+    said = murmur(8)
+    async with server(CLEAR, webrtc=LOCAL) as (at, _), caller(at, said) as peer:
+        await peer.duplex()
+        await peer.connected()
+        peer.over(line)
+        await peer.until(5)
+        peer.say("stats")
+        stats = await peer.told_of("stats")
+        assert stats["delay"]["total"] < 200 and stats["queue"] < 0.2
+        heard = peer.sound()[: 5 * RATE]
+        late = shift(said[: 5 * RATE], heard)
+        good = [
+            np.corrcoef(said[i : i + 960, 0], heard[i + late : i + late + 960, 0])[0, 1] > 0.9
+            for i in range(RATE // 2, len(heard) - late - 1920, 960)
+        ]
+        assert np.mean(good) > share, "each moment is where it belongs, lost ones aside"
+
+
+async def test_a_sender_whose_clock_is_fast_makes_no_queue() -> None:
+    async with server(webrtc=LOCAL) as (at, hub), caller(at, murmur(8), speed=1.05) as peer:
+        await peer.duplex()
+        await peer.until(6)
+        (call,) = hub.calls.values()
+        assert call.ear.ticks < 4 * 960 and not call.ear.dropped  # type: ignore[attr-defined]
+        peer.say("stats")
+        assert (await peer.told_of("stats"))["queue"] < 0.1
+
+
+async def test_stereo_that_is_announced_stays_stereo() -> None:
+    async with server(webrtc=LOCAL) as (at, hub), caller(at, murmur(2, channels=2)) as peer:
+        offer = (await peer.offer()).replace("a=mid:0\r\n", "a=mid:0\r\na=fmtp:96 sprop-stereo=1\r\n", 1)
+        reply = await peer.client.post(f"http://{at}/v1/webrtc/offer", json={"sdp": offer, "model": "smooth"})
+        await peer.answered(reply.json()["sdp"])
+        assert (await peer.told_of("opened"))["channels"] == 2
+        await peer.until(1)
+
+
+async def test_controls_act_and_wrong_ones_hurt_nobody() -> None:
+    async with server(webrtc=LOCAL) as (at, hub), caller(at, murmur(8)) as peer:
+        await peer.duplex(request={"gain": 0.5})
+        await peer.told_of("opened")
+        peer.say("clock", at=5)
+        assert abs((await peer.told_of("clock"))["server"] / 1e6 - hub.clock()) < 1
+        peer.say("update", request={"gain": 0.0}, id="quiet")
+        assert (await peer.told_of("updated"))["id"] == "quiet"
+        peer.say("update", request={"gain": -1}, id="wrong")
+        error = await peer.told_of("error")
+        assert error["id"] == "wrong" and not error["fatal"]
+        begun = len(peer.heard)
+        await peer.until(2)
+        assert max(np.abs(part).max() for _, part in peer.heard[begun + 10 :]) < 0.01
+        peer.say("ack", seq=0, buffered=0.04)
+        peer.say("stats", every=0.1)
+        assert [(await peer.told_of("stats"))["delay"] for _ in range(3)][-1]["p99"]["buffer"] == 40
+        peer.say("finish")
+        assert (await peer.told_of("ended"))["reason"] == "finished"
+    await gone(hub)
+
+
+@pytest.mark.parametrize("text", ["no json", '{"type": "fly"}', '{"type": "open"}', "flood"])
+async def test_a_caller_that_breaks_the_rules_ends_its_own_call_only(text: str) -> None:
+    async with (
+        server(webrtc=LOCAL) as (at, hub),
+        caller(at, murmur(8)) as neighbour,
+        caller(at, murmur(8)) as peer,
+    ):
+        await neighbour.duplex()
+        await peer.duplex()
+        await peer.told_of("opened")
+        for i in range(1000 if text == "flood" else 1):
+            peer.channel.send(f'{{"type": "clock", "at": {i}}}' if text == "flood" else text)
+        error = await peer.told_of("error")
+        assert error["fatal"] and (await peer.told_of("ended"))["reason"] == "failed"
+        heard = len(neighbour.heard)
+        await asyncio.sleep(1)
+        assert len(neighbour.heard) > heard + 30 and len(hub.calls) == 1
+
+
+@pytest.mark.parametrize("how", ["cancel", "close", "vanish", "delete"])
+async def test_however_a_call_ends_it_frees_its_compute(how: str) -> None:
+    async with (
+        server(webrtc={**LOCAL, "idle": 0.5}) as (at, hub),
+        caller(at, murmur(8), talks=how == "cancel") as peer,
+    ):
+        told = await peer.duplex()
+        await peer.until(0.5)
+        match how:
+            case "cancel":
+                peer.say("cancel")
+            case "close":
+                await peer.connection.close()
+            case "vanish":
+                for sender in peer.connection.getSenders():
+                    Line(loss=1.0).join(sender.transport)
+            case "delete":
+                assert (await peer.client.delete(f"http://{at}{told['call']}")).status_code == 200
+                assert (await peer.client.delete(f"http://{at}{told['call']}")).status_code == 404
+        await gone(hub)
+
+
+async def test_a_caller_that_never_connects_is_not_waited_for() -> None:
+    async with server(webrtc={**LOCAL, "ice_timeout": 0.3}) as (at, hub), caller(at, murmur(1)) as peer:
+        body = {"sdp": await peer.offer(), "model": "smooth"}
+        assert (await peer.client.post(f"http://{at}/v1/webrtc/offer", json=body)).status_code == 200
+        assert len(hub.calls) == 1
+        await gone(hub)
+
+
+async def test_an_engine_that_dies_is_replaced_during_a_call() -> None:
+    async with server(webrtc=LOCAL) as (at, hub), caller(at, murmur(8)) as peer:
+        await peer.duplex()
+        await peer.until(1)
+        await asyncio.to_thread(hub.engine.stop)
+        await peer.until(3)
+
+
+async def test_one_publishes_and_many_listen_to_one_encoding() -> None:
+    said = murmur(8)
+    async with (
+        server(webrtc=LOCAL) as (at, hub),
+        caller(at, said, talks=False) as publisher,
+        caller(at, talks=False) as one,
+        caller(at, talks=False) as two,
+    ):
+        published = await publisher.post("/v1/whip/smooth?stream=studio")
+        assert '</v1/whep/studio>; rel="alternate"' in published.headers["link"]
+        for listener in (one, two):
+            listener.connection.addTransceiver("audio", "recvonly")
+            assert (await listener.post("/v1/whep/studio")).status_code == 201
+        (call,) = hub.casts.values()
+        made = _count(call.mouth)
+        for listener in (one, two):
+            await listener.until(2)
+        assert made[0] < 1.5 * max(len(one.heard), len(two.heard)) + 20, "each packet is made once"
+        a, b = one.sound()[-RATE:], two.sound()[-RATE:]
+        offset = shift(a, b)
+        assert abs(offset) < RATE // 4
+        await two.connection.close()
+        await one.until(3)
+        await publisher.connection.close()
+        await gone(hub)
+
+
+def _count(mouth: Any) -> list[int]:
+    """Count what is encoded."""
+    made, encode = [0], mouth._encode
+
+    def counted(*args: Any) -> Any:
+        made[0] += 1
+        return encode(*args)
+
+    mouth._encode = counted
+    return made

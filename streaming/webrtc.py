@@ -28,7 +28,7 @@ from riverrun.media import Chunk
 from riverrun.media.chunk import Array
 from riverrun.streaming import sdp, wire
 from riverrun.streaming.controls import Controls
-from riverrun.streaming.errors import ProtocolError
+from riverrun.streaming.errors import ProtocolError, StreamError
 from riverrun.streaming.jitter import Order, Timeline, conceal
 from riverrun.streaming.problems import EXPECTED, body
 from riverrun.streaming.stream import Stream
@@ -39,10 +39,12 @@ if TYPE_CHECKING:
 Packet: TypeAlias = "av.Packet[Any]"
 log = logging.getLogger(__name__)
 RATE = 48_000  # of Opus in RTP, whatever it holds
-FRAME = 960  # ticks of a packet: 20 ms
-AHEAD = 312  # ticks that libopus delays sound by
+FRAME = 480  # ticks of a packet: 10 ms
+AHEAD = 312  # ticks that libopus delays sound by, as callers use it
+OWN_AHEAD = 120  # the same, as we use it
 BITS = 64_000  # a second and channel
-HELD = 3  # packets that may wait to be sent: 60 ms, then the newest win
+HELD = 6  # packets that may wait to be sent: 60 ms, then the newest win
+ECHO = 960  # ticks that stand in for lost ones
 HEARD = 1.0  # seconds of sound that may wait to be fed
 CHECK = 0.5  # seconds between looks at whether a peer is still there
 PARTING = 0.5  # seconds a peer has to hear that it is over
@@ -100,7 +102,10 @@ class Mouth:
         self.codec.bit_rate = BITS * channels
         self.codec.format, self.codec.layout, self.codec.sample_rate = "flt", self.layout, RATE
         self.codec.time_base = Fraction(1, RATE)
-        self.codec.options = {"application": "audio"}  # for speech, it would filter and bend phases
+        self.codec.options = {
+            "application": "lowdelay",
+            "frame_duration": str(1000 * FRAME // RATE),
+        }  # its look-ahead is 2.5 ms, not 6.5
         self.rest: Array = np.zeros((0, channels), np.float32)
         self.at: int | None = None  # tick of the rest's first sample
 
@@ -167,7 +172,7 @@ class Ear:
             missing = self.line.place(whole.ticks, len(data))
             if missing:
                 data = np.concatenate([conceal(self.last, missing), data])
-            self.last = data[-FRAME:]
+            self.last = data[-ECHO:]
             # what the encoder's look-ahead put later was captured earlier
             captured = self.line.captured(whole.ticks + len(data) - missing - AHEAD, whole.arrived)
             self._keep(data, captured - self.trip, whole.arrived)
@@ -232,7 +237,7 @@ class Peer:
         self._join()
         await connection.setLocalDescription(await connection.createAnswer())
         self.tasks.append(asyncio.create_task(self._watch()))
-        answer = connection.localDescription.sdp
+        answer = sdp.asking(connection.localDescription.sdp, FRAME * 1000 // RATE, BITS)
         self.etag = f'"{sdp.fragment(answer)}"'
         return sdp.public(answer, self.limits.nat)
 
@@ -352,7 +357,7 @@ class Call(Peer):
         if not hasattr(transceiver.receiver, BUFFER):
             raise RuntimeError(f"aiortc's receiver has no {BUFFER}: this release of it cannot be used")
         setattr(transceiver.receiver, BUFFER, self.ear)
-        track = Track(lambda pts: self.stream.sent(pts - AHEAD, self.hub.clock()))
+        track = Track(lambda pts: self.stream.sent(pts - OWN_AHEAD, self.hub.clock()))
         self.listen(track)
         self.connection.addTrack(track)
 
@@ -382,7 +387,12 @@ class Call(Peer):
     async def _feed(self) -> None:
         while True:
             data, captured, arrived = await self.ear.hear()
-            lost = await self.stream.feed(data, captured, arrived) + self.ear.dropped
+            try:
+                lost = await self.stream.feed(data, captured, arrived) + self.ear.dropped
+            except StreamError:
+                if self.stream.finished:
+                    return  # packets go on coming after the caller has said that it is done
+                raise
             self.ear.dropped = 0
             if lost:
                 self.say("event", name="overrun", ticks=lost)

@@ -2,6 +2,8 @@
 import { Files } from "./files.js";
 import { Live } from "./live.js";
 import { Spectrogram } from "./spectrogram.js";
+import { listen } from "./rtc.js";
+import { ask, key } from "./server.js";
 import { snippet } from "./snippets.js";
 import { wav } from "./wav.js";
 
@@ -24,7 +26,11 @@ function server(name, text) {
 
 async function models() {
   try {
-    const { data } = await (await fetch("/v1/models")).json();
+    const reply = await ask("/v1/models");
+    $("key").hidden = reply.status !== 401;
+    if (reply.status === 401) return server("lost", "locked");
+    const { data } = await reply.json();
+    tabs(data.flatMap((model) => model.tasks));
     const restore = data.find((model) => model.tasks.includes("restore"));
     if (restore) state.model = restore.id;
     server("ready", "ready");
@@ -59,7 +65,7 @@ async function toggle() {
   live.addEventListener("error", ({ detail }) => tell(detail.error.message));
   live.addEventListener("event", ({ detail }) => detail.name === "overrun" && ($("live").textContent = "the server cannot keep up"));
   try {
-    await live.start({ input: $("input").value, output: $("output").value, model: state.model, request: { strength: state.strength, bypass: state.bypass } });
+    await live.start({ input: $("input").value, output: $("output").value, model: state.model, transport: $("transport").value, request: { strength: state.strength, bypass: state.bypass } });
     $("record").disabled = false;
     devices();
   } catch (error) {
@@ -72,9 +78,9 @@ function connection(name) {
   if (!state.live) return;
   if (name === "live") { server("ready", "live"); tell("", "connected"); return; }
   server("lost", name === "lost" ? "reconnecting" : "not connected");
-  if (name === "lost") return tell("The connection is lost. Reconnecting; what you say is kept.");
+  if (name === "lost") return tell($("transport").value === "ws" ? "The connection is lost. Reconnecting; what you say is kept." : "The connection is lost. Calling again.");
   if (name === "full") tell("The server is full. Try again in a moment.");
-  if (name === "gone") tell("The server did not come back. Press Microphone to start again.");
+  if (name === "gone") tell($("transport").value === "ws" ? "The server did not come back. Press Microphone to start again." : "No call gets through. Choose WebSocket as the connection, then press Microphone.");
   stop();
 }
 
@@ -87,6 +93,38 @@ async function stop() {
   if (live?.recording) record();
   await live?.stop();
   server("ready", "ready");
+}
+
+// A tab can be chosen when its panel is on the page and a model of the server can do what it shows.
+function tabs(tasks) {
+  for (const tab of document.querySelectorAll("[role=tab]")) {
+    const panel = $(tab.getAttribute("aria-controls"));
+    tab.disabled = !panel || !tasks.includes(tab.dataset.task);
+    tab.title = tab.disabled ? "Not on this server" : "";
+    tab.onclick = () => {
+      for (const other of document.querySelectorAll("[role=tab]")) other.setAttribute("aria-selected", String(other === tab));
+      for (const other of document.querySelectorAll("[role=tabpanel]")) other.hidden = other !== panel;
+    };
+  }
+}
+
+async function hear() {
+  if (state.cast) {
+    state.cast.stop();
+    state.speaker.srcObject = state.cast = null;
+  } else {
+    try {
+      state.cast = await listen($("cast").value);
+      state.speaker = new Audio();
+      state.speaker.srcObject = state.cast.stream;
+      await state.speaker.play();
+      tell("", `listening to ${$("cast").value}`);
+    } catch (error) {
+      tell(error.message);
+    }
+  }
+  $("listen").setAttribute("aria-pressed", String(!!state.cast));
+  $("listen").textContent = state.cast ? "Stop listening" : "Listen";
 }
 
 function level(id, sound) {
@@ -150,6 +188,7 @@ function change() {
 }
 
 function code() {
+  $("whip").textContent = `${location.origin}/v1/whip/${state.model}?stream=${encodeURIComponent($("cast").value)}`;
   $("code").textContent = snippet(state.code, { ...state, origin: location.origin, file: files.name });
 }
 
@@ -170,6 +209,13 @@ for (const button of document.querySelectorAll("[data-code]"))
     for (const other of document.querySelectorAll("[data-code]")) other.setAttribute("aria-pressed", String(other === button));
     code();
   };
+$("listen").onclick = hear;
+$("cast").oninput = code;
+$("key").onsubmit = (event) => {
+  event.preventDefault();
+  key.set($("secret").value);
+  models();
+};
 $("copy").onclick = async () => {
   await navigator.clipboard.writeText($("code").textContent);
   $("live").textContent = "copied";

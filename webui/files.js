@@ -1,4 +1,6 @@
 // A recording through the server: before and after, played at the same place.
+import { ask } from "./server.js";
+
 export class Files {
   constructor({ $, before, after, tell, wanted, code }) {
     Object.assign(this, { $, before, after, tell, wanted, code, name: "" });
@@ -31,7 +33,7 @@ export class Files {
     form.append("strength", strength);
     form.append("response_format", "wav");
     try {
-      const reply = await fetch("/v1/audio/restorations", { method: "POST", body: form });
+      const reply = await ask("/v1/audio/restorations", { method: "POST", body: form });
       if (!reply.ok) throw new Error((await reply.json()).error.message);
       const blob = await reply.blob();
       $("save").href = URL.createObjectURL(new Blob([blob], { type: "audio/wav" }));

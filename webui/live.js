@@ -1,4 +1,5 @@
-// The microphone through the server and back to the ear.
+// The microphone through the server and back to the ear, over a WebSocket or a call.
+import { Call } from "./rtc.js";
 import { Stream } from "./stream.js";
 
 const RATE = 48000;
@@ -10,33 +11,63 @@ export class Live extends EventTarget {
     this.recording = null;
   }
 
-  async start({ input, output, request, model }) {
+  async start({ input, output, request, model, transport }) {
     if (!navigator.mediaDevices) throw new Error("This page needs a secure address: open it over https or on 127.0.0.1.");
     const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
     if (input) audio.deviceId = { exact: input };
     this.media = await navigator.mediaDevices.getUserMedia({ audio });
     this.context = new AudioContext({ sampleRate: RATE, latencyHint: "interactive" });
+    this.output = output;
     if (output && this.context.setSinkId) await this.context.setSinkId(output);
     await this.context.audioWorklet.addModule("/static/capture-worklet.js");
-    await this.context.audioWorklet.addModule("/static/playback-worklet.js");
-    this.source = this.context.createMediaStreamSource(this.media);
-    this.capture = new AudioWorkletNode(this.context, "capture", { numberOfOutputs: 0 });
-    this.playback = new AudioWorkletNode(this.context, "playback", { numberOfInputs: 0, outputChannelCount: [1] });
-    this.stream = new Stream({ model, request, rate: RATE, channels: 1, format: "pcm16", live: 0.1 });
-    this.stream.addEventListener("sound", ({ detail }) => this.heard(detail.sound));
+    const capture = this.tap(this.media);
+    if (transport === "webrtc") this.call({ model, request });
+    else await this.socket({ model, request });
     for (const type of ["state", "stats", "error", "event", "ended"])
       this.stream.addEventListener(type, ({ detail }) => this.dispatchEvent(new CustomEvent(type, { detail })));
-    this.capture.port.onmessage = ({ data }) => this.spoken(data);
-    this.playback.port.onmessage = ({ data }) => (this.stream.buffered = data.buffered + (this.context.outputLatency || 0));
-    this.playback.connect(this.context.destination);
-    this.source.connect(this.capture);
+    capture.port.onmessage = ({ data }) => this.spoken(data);
     for (const track of this.media.getTracks()) track.onended = () => this.dispatchEvent(new CustomEvent("unplugged"));
   }
 
+  async socket({ model, request }) {
+    await this.context.audioWorklet.addModule("/static/playback-worklet.js");
+    const playback = new AudioWorkletNode(this.context, "playback", { numberOfInputs: 0, outputChannelCount: [1] });
+    this.stream = new Stream({ model, request, rate: RATE, channels: 1, format: "pcm16", live: 0.1 });
+    this.stream.addEventListener("sound", ({ detail }) => {
+      this.heard(detail.sound);
+      playback.port.postMessage(detail.sound);
+    });
+    playback.port.onmessage = ({ data }) => {
+      this.playback = data;
+      this.stream.buffered = data.buffered + (this.context.outputLatency || 0);
+    };
+    playback.connect(this.context.destination);
+  }
+
+  call({ model, request }) {
+    this.stream = new Call({ model, request }, this.media);
+    this.stream.addEventListener("track", ({ detail }) => {
+      this.speaker ??= new Audio();
+      this.speaker.srcObject = detail;
+      if (this.output && this.speaker.setSinkId) this.speaker.setSinkId(this.output);
+      this.speaker.play();
+      this.stream.output = this.context.outputLatency || 0;
+      this.tap(detail).port.onmessage = ({ data }) => this.heard(data.sound);
+    });
+  }
+
+  tap(media) {
+    const node = new AudioWorkletNode(this.context, "capture", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
+    this.context.createMediaStreamSource(media).connect(node);
+    return node;
+  }
+
   spoken({ sound, at }) {
-    const { contextTime, performanceTime } = this.context.getOutputTimestamp();
-    const since = contextTime ? performanceTime + 1000 * (at - contextTime) : performance.now();
-    this.stream.send(sound, 1000 * Math.min(since, performance.now()) + this.stream.offset);
+    if (this.stream.send) {
+      const { contextTime, performanceTime } = this.context.getOutputTimestamp();
+      const since = contextTime ? performanceTime + 1000 * (at - contextTime) : performance.now();
+      this.stream.send(sound, 1000 * Math.min(since, performance.now()) + this.stream.offset);
+    }
     this.keep("before", sound);
     this.dispatchEvent(new CustomEvent("spoken", { detail: sound }));
   }
@@ -44,7 +75,6 @@ export class Live extends EventTarget {
   heard(sound) {
     this.keep("after", sound);
     this.dispatchEvent(new CustomEvent("heard", { detail: sound.slice() }));
-    this.playback.port.postMessage(sound);
   }
 
   record(on) {
@@ -59,8 +89,9 @@ export class Live extends EventTarget {
   }
 
   async stop() {
-    this.media?.getTracks().forEach((track) => track.stop());
     this.stream?.close();
+    this.media?.getTracks().forEach((track) => track.stop());
+    if (this.speaker) this.speaker.srcObject = null;
     await this.context?.close();
   }
 }

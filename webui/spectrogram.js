@@ -52,6 +52,7 @@ export class Spectrogram {
     context.putImageData(this.column, canvas.width - 2, 0);
     context.putImageData(this.column, canvas.width - 1, 0);
     this.drawn += 1;
+    delete this.canvas.parentElement.dataset.empty;
   }
 
   // A whole recording, fitted to the width.
@@ -72,6 +73,7 @@ export class Spectrogram {
       this.context.putImageData(this.column, x, 0);
     }
     this.drawn = this.canvas.width;
+    delete this.canvas.parentElement.dataset.empty;
   }
 }
 

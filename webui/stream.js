@@ -1,4 +1,5 @@
 // A live stream that outlives its connections: what the server has not acknowledged is sent again.
+import { protocols } from "./server.js";
 import { pack, unpack } from "./wire.js";
 
 const AGAIN = [250, 500, 1000, 2000, 4000]; // ms between attempts
@@ -25,7 +26,7 @@ export class Stream extends EventTarget {
 
   connect() {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = (this.socket = new WebSocket(`${scheme}://${location.host}/v1/stream`, ["riverrun.v1"]));
+    const socket = (this.socket = new WebSocket(`${scheme}://${location.host}/v1/stream`, protocols()));
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.say(this.session ? { type: "resume", session: this.session, token: this.token, received: this.received } : { type: "open", ...this.open });
     socket.onmessage = (event) => (typeof event.data === "string" ? this.told(JSON.parse(event.data)) : this.heard(unpack(event.data)));

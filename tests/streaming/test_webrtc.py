@@ -15,7 +15,7 @@ __all__ = ["loopback"]
 pytestmark = pytest.mark.anyio
 LOCAL = {"hosts": ["127.0.0.1"]}
 CLEAR = {"smooth": Smooth(latency=2)}  # leaves what is below 1 kHz as it is
-CODECS = 2 * 312  # ticks that two encoders look ahead
+CODECS = 312 + 120  # ticks that the two encoders look ahead
 
 
 async def gone(hub: Hub, wait: float = 3.0) -> None:
@@ -39,7 +39,7 @@ async def test_a_call_gives_back_what_was_said_at_the_time_it_was_said() -> None
         assert abs(late - opened["latency"] * RATE) < 20, "the lead of its first packet, and no more"
         a, b = said[RATE : 2 * RATE, 0], heard[RATE + late + CODECS : 2 * RATE + late + CODECS, 0]
         assert np.corrcoef(a, b)[0, 1] > 0.98
-        assert max(np.diff([pts for pts, _ in peer.heard])) == 960, "nothing was left out"
+        assert max(np.diff([pts for pts, _ in peer.heard])) == 480, "nothing was left out"
     await gone(hub)
 
 
@@ -186,7 +186,7 @@ async def test_one_publishes_and_many_listen_to_one_encoding() -> None:
         made = _count(call.mouth)
         for listener in (one, two):
             await listener.until(2)
-        assert made[0] < 1.5 * max(len(one.heard), len(two.heard)) + 20, "each packet is made once"
+        assert made[0] < 1.5 * max(len(one.heard), len(two.heard)) + 40, "each packet is made once"
         a, b = one.sound()[-RATE:], two.sound()[-RATE:]
         offset = shift(a, b)
         assert abs(offset) < RATE // 4

@@ -54,6 +54,7 @@ async def test_publishing_is_answered_as_the_standard_says() -> None:
         assert reply.status_code == 201 and reply.headers["content-type"] == "application/sdp"
         assert "a=recvonly" in reply.text and "a=end-of-candidates" in reply.text
         assert reply.text.count("a=candidate:") == 1 and " 127.0.0.1 " in reply.text
+        assert "stereo=1" in reply.text and "a=ptime:10\r\n" in reply.text
         assert "PCMU" not in reply.text and "opus/48000/2" in reply.text
         assert reply.headers["etag"].strip('"') in reply.text
         links = reply.headers.get_list("link")

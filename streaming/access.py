@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from riverrun.streaming.errors import StreamError
-from riverrun.streaming.problems import NoKey, NotAllowed, TooMany, body, headers, kind_of
+from riverrun.streaming.problems import NoKey, NotAllowed, TooMany, body, headers, kind_of, status
 from riverrun.streaming.settings import LOOPBACK, Settings
 
 KEY_PROTOCOL = "riverrun.key."
@@ -35,6 +35,10 @@ class Bucket:
             return (1 - self.left) / self.rate
         self.left -= 1
         return 0.0
+
+    def give(self) -> None:
+        """What was taken last does not count."""
+        self.left += 1
 
 
 class Access:
@@ -136,10 +140,12 @@ def _same(host: str, allowed: str) -> bool:
 
 async def refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with an error before anything else was sent."""
-    kind = kind_of(error)
+    prefix = ""
     if scope["type"] == "websocket":
         await receive()
-        await send({"type": "websocket.close", "code": kind.close, "reason": str(error)[:120]})
+        prefix = "websocket."
+    if prefix and "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": kind_of(error).close, "reason": str(error)[:120]})
         return
     content = json.dumps(body(error)).encode()
     head: list[Any] = [
@@ -147,5 +153,5 @@ async def refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -
         (b"content-length", str(len(content)).encode()),
     ]
     head += [(name.encode(), value.encode()) for name, value in headers(error).items()]
-    await send({"type": "http.response.start", "status": kind.status, "headers": head})
-    await send({"type": "http.response.body", "body": content})
+    await send({"type": f"{prefix}http.response.start", "status": status(error), "headers": head})
+    await send({"type": f"{prefix}http.response.body", "body": content})

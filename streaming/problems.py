@@ -111,15 +111,19 @@ def status(error: BaseException) -> int:
     return int(getattr(error, "status", 0)) or kind_of(error).status
 
 
+def retry_after(error: BaseException) -> float | None:
+    """After how many seconds it is worth to try again; None: not at all."""
+    wait = getattr(error, "retry_after", kind_of(error).retry)
+    return None if wait is None else min(LONGEST, max(0.1, wait))
+
+
 def headers(error: BaseException) -> dict[str, str]:
     """What tells a client whether and when to try again."""
-    kind = kind_of(error)
-    wait = getattr(error, "retry_after", kind.retry)
     if isinstance(error, NoKey):
         return {"x-should-retry": "false", "www-authenticate": "Bearer"}
-    if wait is None:
+    seconds = retry_after(error)
+    if seconds is None:
         return {"x-should-retry": "false"}
-    seconds = min(LONGEST, max(0.1, wait))
     return {
         "retry-after": str(max(1, round(seconds))),
         "retry-after-ms": str(round(1e3 * seconds)),

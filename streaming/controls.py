@@ -58,7 +58,7 @@ class Controls:
         try:
             await self.stream.update(control.request)
         except EXPECTED as error:
-            if isinstance(error, SessionEnded):
+            if isinstance(error, SessionEnded) and not self.stream.closed:
                 raise
             self.say("error", **body(error), fatal=False, id=control.id)
         else:

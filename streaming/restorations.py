@@ -169,6 +169,8 @@ async def resume(
     start = int(wanted[1])
     if not reply.base <= start <= reply.end:
         raise NotFound(f"byte {start} is wanted, {reply.base} to {reply.end} are kept: send the file again")
+    if reply.failure and start == reply.end:  # it can be told why, now that no reply is under way
+        raise reply.failure
     return _response(reply, start)
 
 

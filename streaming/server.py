@@ -125,7 +125,7 @@ async def _drain(app: FastAPI) -> None:
         link.over = link.over or "shutdown"
         link.changed.set()
     for _ in range(int(DRAIN / 0.05)):
-        if not hub.links:
+        if all(link.stream.closed for link in hub.links.values()):
             break
         await asyncio.sleep(0.05)
     for link in list(hub.links.values()):

@@ -17,7 +17,7 @@ from riverrun.streaming import wire
 from riverrun.streaming.controls import Controls
 from riverrun.streaming.errors import ProtocolError, StreamError
 from riverrun.streaming.journal import Intake, Journal
-from riverrun.streaming.problems import EXPECTED, NotFound, body, kind_of
+from riverrun.streaming.problems import EXPECTED, NotFound, body, kind_of, retry_after
 from riverrun.streaming.stream import Stream
 
 if TYPE_CHECKING:
@@ -108,6 +108,19 @@ class Link:
         self.over = self.over or why
         self.changed.set()
 
+    async def settle(self, why: str) -> None:
+        """Free the compute; keep what was not acknowledged, which may be lost on its way, for another connection."""
+        if not self.journal.frames:
+            await self.end(why)
+            return
+        for task in self.tasks:
+            task.cancel()
+        self.over = self.over or why
+        await self.stream.close()
+        settled = [link for link in self.hub.links.values() if link.stream.closed]
+        for oldest in settled[: len(settled) - self.hub.settings.streams.sessions]:
+            await oldest.end("expired")
+
     async def _expire(self) -> None:
         await asyncio.sleep(self.hub.settings.streams.resume)
         log.info("stream %s: no connection came back", self.session)
@@ -184,11 +197,13 @@ class Link:
             self.waiting += len(data)
             self.filled.set()
 
-    def acknowledged(self, ack: wire.Ack) -> None:
-        """Forget what the client has. Raises ProtocolError."""
+    def acknowledged(self, ack: wire.Ack) -> bool:
+        """Forget what the client has; tell whether any of it was news. Raises ProtocolError."""
+        before = len(self.journal.frames)
         self.journal.acknowledge(ack.seq)
         self.stream.ledger.buffered = max(0.0, min(ack.buffered, 60.0))
         self.room.set()
+        return len(self.journal.frames) < before
 
 
 class Connection:
@@ -284,7 +299,8 @@ class Connection:
                 continue
             match control := controls.parse(message):
                 case wire.Ack():
-                    link.acknowledged(control)
+                    if link.acknowledged(control):
+                        controls.bucket.give()  # there are no more of these than frames that we sent
                 case wire.Cancel():
                     await link.end("cancelled")
                 case _:
@@ -330,7 +346,7 @@ class Connection:
             await self._send(wire.message("error", **body(link.failure), fatal=True))
         await self._send(wire.message("ended", reason=why))
         close = {"failed": 4010, "shutdown": 1001}.get(why, 1000)
-        await link.end(why)
+        await (link.settle(why) if why in ("finished", "failed") else link.end(why))
         await self.socket.close(close)
 
     async def _send(self, message: str | bytes) -> None:
@@ -348,7 +364,7 @@ class Connection:
         if self.link and not isinstance(error, Replaced):
             await self.link.end("failed")
         try:
-            await self._send(wire.message("error", **body(error), fatal=True))
+            await self._send(wire.message("error", **body(error), fatal=True, retry_after=retry_after(error)))
             await self.socket.close(close, str(error)[:120])
         except (WebSocketDisconnect, RuntimeError):
             log.debug("a client left before it was told: %s", error)

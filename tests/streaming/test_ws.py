@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from riverrun.media import Chunk
 from riverrun.streaming import wire
+from riverrun.streaming.access import digest
 from riverrun.streaming.engine import run
 from tests.models.toys import Loudness, Smooth
 from tests.streaming.serving import RATE, Audio, call, dial, noise, server
@@ -34,7 +35,7 @@ async def test_sound_comes_back_as_offline_and_the_end_is_told() -> None:
         with pytest.raises(ConnectionClosed):
             await peer.socket.recv()
         assert peer.socket.close_code == 1000
-        assert not hub.streams and not hub.links
+        assert not hub.streams and not hub.engine.seats
 
 
 @pytest.mark.parametrize("cut", [0, 1, 17, 49])
@@ -58,6 +59,38 @@ async def test_a_cut_connection_resumes_without_losing_or_repeating_a_sample(cut
             await second.until("ended")
         assert np.allclose(second.sound(), offline(sound), atol=1e-6)
         assert [f.seq for f in second.frames] == list(range(len(second.frames)))
+
+
+async def test_what_was_on_its_way_when_the_stream_ended_can_still_be_had() -> None:
+    sound = noise(RATE)
+    async with server(streams={"sessions": 2}) as (at, hub):
+        ended = []
+        for _ in range(4):
+            async with call(at) as first:
+                await first.send(sound)
+                while hub.streams:
+                    await asyncio.sleep(0.01)
+                first.socket.transport.abort()
+            ended.append(first.opened)
+        assert not hub.engine.seats and len(hub.links) == 2, "no compute, and no more memory than live streams"
+        async with dial(at) as second:
+            await second.say(wire.Resume(ended[-1]["session"], ended[-1]["token"], -1))
+            await second.say(wire.Update({"strength": 0.5}, "late"))
+            await second.until("ended")
+            assert np.allclose(second.sound(), offline(sound), atol=1e-6)
+        async with dial(at) as late:
+            await late.say(wire.Resume(ended[0]["session"], ended[0]["token"], -1))
+            assert (await late.until("error"))["error"]["code"] == "not_found"
+
+
+async def test_acks_of_what_is_new_are_no_flood() -> None:
+    async with server(streams={"controls": 1}) as (at, _), call(at) as peer:
+        for i in range(50):
+            await peer.send(noise(320), first=i, last=i == 49)
+            while not isinstance(message := await peer.hear(), wire.Frame):
+                pass
+            await peer.say(wire.Ack(message.seq))
+        assert (await peer.until("ended"))["reason"] == "finished"
 
 
 async def test_frames_sent_twice_are_taken_once() -> None:
@@ -190,7 +223,7 @@ async def test_a_full_server_says_so_and_when_to_come_back() -> None:
         async with dial(at) as peer:
             await peer.say(wire.Open("smooth", rate=RATE))
             error = await peer.until("error")
-            assert error["error"]["code"] == "at_capacity"
+            assert error["error"]["code"] == "at_capacity" and error["retry_after"] == 5
             with pytest.raises(ConnectionClosed):
                 await peer.hear()
             assert peer.socket.close_code == 1013
@@ -257,6 +290,19 @@ async def test_pages_of_others_may_not_connect(headers: dict[str, str]) -> None:
             async with connect(f"ws://{at}/v1/stream", additional_headers=headers):
                 pass
         assert refused.value.response.status_code == 403
+
+
+async def test_a_refused_connection_is_told_why_and_when_to_come_back() -> None:
+    access = {"keys": [digest("right")], "burst": 1, "requests": 0.5}
+    async with server(access=access) as (at, _):
+        for key, status in (("wrong", 401), ("right", None), ("right", 429)):
+            try:
+                async with connect(f"ws://{at}/v1/stream", additional_headers={"Authorization": f"Bearer {key}"}):
+                    assert status is None
+            except InvalidStatus as refused:
+                assert refused.response.status_code == status
+                assert json.loads(refused.response.body)["error"]["message"]
+                assert ("Retry-After" in refused.response.headers) == (status == 429)
 
 
 async def test_two_hundred_connects_at_once_leave_the_server_well() -> None:

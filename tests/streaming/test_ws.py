@@ -72,7 +72,9 @@ async def test_what_was_on_its_way_when_the_stream_ended_can_still_be_had() -> N
                     await asyncio.sleep(0.01)
                 first.socket.transport.abort()
             ended.append(first.opened)
-        assert not hub.engine.seats and len(hub.links) == 2, "no compute, and no more memory than live streams"
+        assert not hub.engine.seats and len(hub.links) == 2, (
+            "no compute, and no more memory than live streams"
+        )
         async with dial(at) as second:
             await second.say(wire.Resume(ended[-1]["session"], ended[-1]["token"], -1))
             await second.say(wire.Update({"strength": 0.5}, "late"))
@@ -297,7 +299,9 @@ async def test_a_refused_connection_is_told_why_and_when_to_come_back() -> None:
     async with server(access=access) as (at, _):
         for key, status in (("wrong", 401), ("right", None), ("right", 429)):
             try:
-                async with connect(f"ws://{at}/v1/stream", additional_headers={"Authorization": f"Bearer {key}"}):
+                async with connect(
+                    f"ws://{at}/v1/stream", additional_headers={"Authorization": f"Bearer {key}"}
+                ):
                     assert status is None
             except InvalidStatus as refused:
                 assert refused.response.status_code == status

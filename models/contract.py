@@ -91,3 +91,16 @@ class StreamModel(Protocol):
         The rows of the state given have equal keys. None: a generator has nothing to do until an update.
         """
         ...
+
+
+class Lightens(Protocol):
+    """A StreamModel that can do with less when the machine is too slow."""
+
+    @property
+    def rungs(self) -> tuple[str, ...]:
+        """What it can do with less of ("steps", say), in the order it is given up."""
+        ...
+
+    def lighten(self, state: State, rung: int) -> State:
+        """Go on with less of the first `rung` of them, and with all of the others."""
+        ...

@@ -269,9 +269,12 @@ def test_stopping_ends_every_session(engine: Engine) -> None:
 
 
 def test_a_session_whose_loop_is_gone_is_closed(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    sessions: list[str] = []
+
     async def leave() -> None:
         session = await engine.open("smooth", Loudness())
         engine.seats[session].session.feed(Chunk(sound(320), 0, 16_000))
+        sessions.append(session)
 
     async def look() -> None:
         for _ in range(1_000):
@@ -280,7 +283,7 @@ def test_a_session_whose_loop_is_gone_is_closed(engine: Engine, caplog: pytest.L
             await asyncio.sleep(0.001)
 
     asyncio.run(leave())
-    engine._nudge()
+    engine._nudge(sessions[0])
     asyncio.run(look())
     assert not engine.seats
 

@@ -12,23 +12,23 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from riverrun.media import Chunk, cut
-from riverrun.models.contract import StreamModel
+from riverrun.models.contract import Spec, StreamModel
 from riverrun.models.state import stack
 from riverrun.streaming.batch import Seat, advance, save, sit, update
-from riverrun.streaming.errors import AtCapacity, ProtocolError, SessionEnded, TooSlow
+from riverrun.streaming.errors import AtCapacity, ProtocolError, SessionEnded
+from riverrun.streaming.handle import Band, build, pour
 from riverrun.streaming.lane import Lane
 from riverrun.streaming.scheduler import BUCKETS, LIMIT, SHARE, Fence, Load, demand, feasible
 from riverrun.streaming.session import Live, Rate, Session
 from riverrun.streaming.shelf import Shelf
 
 log = logging.getLogger(__name__)
-Band = Literal["full", "8k"]
 AGAIN = 5.0  # seconds after which a full engine may have room
 MEASURED = 5  # steps of each size that tell what one costs
 
@@ -105,8 +105,8 @@ class Engine:
     ) -> str:
         """Start a session and give its id. `rate` and `channels` are the caller's; without them, the model's.
 
-        `saved` resumes what `save` gave, and then the request is not looked at.
-        Raises InvalidRequest, ProtocolError, AtCapacity.
+        `request` is the model's own kind, or its values by name. `saved` resumes what `save` gave, whatever the
+        request says. Raises InvalidRequest, ProtocolError, AtCapacity.
         """
         lane, made = await self._take(model, live)
         if live is not None:
@@ -124,7 +124,7 @@ class Engine:
             session = Session(made.spec, rate, channels, band, live)
             if saved is None:
                 self._admit(lane, model, session)
-            seat = _seated(name, made, request, session, saved, self.device, model)
+            seat = _seated(name, made, build(made.request, request), session, saved, self.device, model)
             seat.changed, self.events[name], self.homes[name] = changed, event, lane
             lane.enter(seat)
 
@@ -145,29 +145,22 @@ class Engine:
         Raises ProtocolError, SessionEnded; TooSlow if the session is live, for which waiting is no use.
         """
         seat, event = self._heard(session)
-        while True:
-            event.clear()
-            if seat.error:
-                raise seat.error
-            credit, limit = seat.session.credit, seat.session.limit
-            if seat.session.live and credit < len(chunk) <= limit:
-                raise TooSlow(f"{limit - credit} of {limit} ticks wait already, no room for {len(chunk)}")
-            head, chunk = cut(chunk, chunk.pts + min(credit, len(chunk)))
-            final = not len(chunk)
-            if seat.session.live and captured is None:
-                captured = self.clock()
-            seat.session.feed(replace(head, last=final and chunk.last), captured if final else None)
+        if seat.session.live and captured is None:
+            captured = self.clock()
+
+        def put(piece: Chunk, final: bool) -> None:
+            seat.session.feed(piece, captured if final else None)
             self._nudge(session)
-            if final:
-                return
-            await event.wait()
+
+        await pour(chunk, seat.session, event, lambda: seat.error, put)
 
     async def update(self, session: str, request: Any) -> None:
         """Change a running session, or give it text. Raises InvalidRequest, SessionEnded."""
         seat, lane = self._seat(session), self.homes[session]
+        wanted = build(seat.model.request, request)
 
         def change() -> None:
-            update(seat, request)
+            update(seat, wanted)
             lane.look(seat)
 
         await asyncio.wrap_future(lane.call(change))
@@ -207,9 +200,11 @@ class Engine:
         seat = self._seat(session)
         return await asyncio.wrap_future(self.homes[session].call(lambda: save(seat)))
 
-    async def kind(self, model: str) -> tuple[Any, type[Any]]:
-        """A model's Spec, and the class of its requests. Raises InvalidRequest, ModelError."""
-        return await asyncio.to_thread(self.shelf.kind, model)
+    async def check(self, model: str, request: Any) -> Spec:
+        """What a model takes and gives. Raises InvalidRequest if it would not take a request."""
+        spec, kind = await asyncio.to_thread(self.shelf.kind, model)
+        build(kind, request)
+        return spec
 
     async def warm(self, model: str) -> None:
         """Load a model for live use and measure its steps, so that nobody waits for that and all know the cost."""
@@ -218,6 +213,10 @@ class Engine:
             await asyncio.wrap_future(lane.call(lambda: _measure(lane, model, made)))
         finally:
             self.shelf.give_back(made)
+
+    async def shut(self) -> None:
+        """As `stop`, without blocking."""
+        await asyncio.to_thread(self.stop)
 
     def polled(self, session: str) -> int:
         """How many ticks of a session were polled so far, those before it was saved included."""

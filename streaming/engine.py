@@ -14,23 +14,19 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, Self
 
-import numpy as np
 import torch
 
 from riverrun.media import Chunk, cut
 from riverrun.models.contract import Spec, StreamModel
-from riverrun.models.state import stack
+from riverrun.streaming.admission import admit, measure, seated
 from riverrun.streaming.batch import Seat, advance, save, sit, update
-from riverrun.streaming.errors import AtCapacity, ProtocolError, SessionEnded
+from riverrun.streaming.errors import ProtocolError, SessionEnded
 from riverrun.streaming.handle import Band, build, pour
 from riverrun.streaming.lane import Lane
-from riverrun.streaming.scheduler import BUCKETS, LIMIT, SHARE, Fence, Load, demand, feasible
 from riverrun.streaming.session import Live, Rate, Session
 from riverrun.streaming.shelf import Shelf
 
 log = logging.getLogger(__name__)
-AGAIN = 5.0  # seconds after which a full engine may have room
-MEASURED = 5  # steps of each size that tell what one costs
 
 
 class Engine:
@@ -123,8 +119,8 @@ class Engine:
         def enter() -> None:
             session = Session(made.spec, rate, channels, band, live)
             if saved is None:
-                self._admit(lane, model, session)
-            seat = _seated(name, made, build(made.request, request), session, saved, self.device, model)
+                admit(lane, model, session, len(self.homes), self.capacity)
+            seat = seated(name, made, build(made.request, request), session, saved, self.device, model)
             seat.changed, self.events[name], self.homes[name] = changed, event, lane
             lane.enter(seat)
 
@@ -210,7 +206,7 @@ class Engine:
         """Load a model for live use and measure its steps, so that nobody waits for that and all know the cost."""
         lane, made = await self._take(model, Live())
         try:
-            await asyncio.wrap_future(lane.call(lambda: _measure(lane, model, made)))
+            await asyncio.wrap_future(lane.call(lambda: measure(lane, model, made)))
         finally:
             self.shelf.give_back(made)
 
@@ -241,7 +237,7 @@ class Engine:
 
     async def figures(self) -> dict[str, Any]:
         """What the lanes do: sessions, pieces that wait, time used, lateness, what steps cost, models in memory."""
-        return {"lanes": [_figures(lane) for lane in self.lanes], "models": dict(self.shelf.loaded())}
+        return {"lanes": [lane.figures() for lane in self.lanes], "models": dict(self.shelf.loaded())}
 
     async def _take(self, model: str, live: Live | None) -> tuple[Lane, StreamModel]:
         """The lane for a session and its instance of the model, in use from now on."""
@@ -286,23 +282,6 @@ class Engine:
 
     # A lane's thread
 
-    def _admit(self, lane: Lane, model: str, session: Session) -> None:
-        """Raises AtCapacity if the machine cannot hold one more session of this kind."""
-        count = len(self.homes)
-        if count >= self.capacity:
-            raise AtCapacity(f"{count} sessions are open, and no more are taken: try again later", AGAIN)
-        if session.fence is Fence.BATCH:
-            return
-        loads, longest, shortest = _loads(lane, model, session)
-        costs = lane.queue.costs
-        need = max(demand(loads, costs), lane.load() if session.fence is Fence.INTERACTIVE else 0.0)
-        if need > LIMIT or not feasible(need, longest, shortest, SHARE):
-            raise AtCapacity(
-                f"{need:.0%} of the time would be needed with one more stream of {model}, and {LIMIT:.0%} is the "
-                f"limit: try again later, or elsewhere",
-                AGAIN,
-            )
-
     def _leave(self, lane: Lane, name: str) -> None:
         seat = lane.seats.get(name)
         lane.leave(name)
@@ -310,78 +289,6 @@ class Engine:
         self.events.pop(name, None)
         if seat is not None:
             self.shelf.give_back(seat.model)
-
-
-def _seated(
-    name: str, model: StreamModel, request: Any, session: Session, saved: bytes | None, device: str, what: str
-) -> Seat:
-    """As `sit`. Raises AtCapacity where there is no memory for a state."""
-    try:
-        return sit(name, model, request, session, saved, device, what)
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise AtCapacity(
-            f"there is no memory for another session of {what}: try again later", AGAIN
-        ) from error
-    except RuntimeError as error:
-        if "memory" not in str(error):
-            raise
-        raise AtCapacity(
-            f"there is no memory for another session of {what}: try again later", AGAIN
-        ) from error
-
-
-def _loads(lane: Lane, model: str, session: Session) -> tuple[dict[Any, Load], float, float]:
-    """What the live sessions of a lane need with one more, the longest piece among them, and the shortest period."""
-    rows: dict[Any, list[float]] = {}
-    costs, most = lane.queue.costs, {}
-    open_ones = [
-        (seat.what, seat.session) for seat in lane.seats.values() if seat.session.fence is Fence.LIVE
-    ]
-    for what, one in [*open_ones, (model, session)]:
-        count = rows.setdefault(what, [0, one.period])
-        count[0] += one.rows
-        count[1] = min(count[1], one.period)
-        most[what] = one.spec.max_batch
-    loads = {what: Load(int(n), period, most[what]) for what, (n, period) in rows.items()}
-    longest = max(costs.step(what, 1) for what in loads)
-    return loads, longest, min(load.period for load in loads.values())
-
-
-def _measure(lane: Lane, what: str, model: StreamModel) -> None:
-    """Note what a filter's hops cost, for steps of each size, with states that nobody else sees."""
-    takes = model.spec.takes
-    if takes is None or takes.kind != "audio":
-        return
-    data = np.random.default_rng(0).normal(0, 0.1, (takes.hop, takes.channels)).astype(np.float32)
-    for rows in (size for size in BUCKETS if size <= model.spec.max_batch):
-        state = stack([model.open(model.request()) for _ in range(rows)])
-        for turn in range(MEASURED + 1):
-            inputs: list[Chunk | None] = [Chunk(data, turn * takes.hop, takes.rate)] * rows
-            start = time.perf_counter()
-            while True:
-                outputs, state = model.step(inputs, state)
-                if any(made is not None for made in outputs[0]):
-                    break
-                inputs = [None] * rows
-            if turn:  # the first makes buffers
-                lane.queue.costs.learn(what, rows, time.perf_counter() - start)
-
-
-def _figures(lane: Lane) -> dict[str, Any]:
-    """What a lane does, as JSON values; times in seconds."""
-    late, seats = sorted(lane.late), list(lane.seats.values())
-    step = lane.stepping
-    return {
-        "name": lane.name,
-        "load": round(lane.load(), 4),
-        "steps": lane.steps,
-        "rows": lane.rows,
-        "busy": {fence.name.lower(): round(lane.busy[fence], 4) for fence in Fence},
-        "waiting": {fence.name.lower(): lane.queue.wanted[fence] for fence in Fence},
-        "sessions": {fence.name.lower(): sum(s.session.fence is fence for s in seats) for fence in Fence},
-        "late": [round(late[int(share * (len(late) - 1))], 5) for share in (0.5, 0.99)] if late else [],
-        "stepping": round(lane.clock() - step[0], 4) if step else 0.0,
-    }
 
 
 def run(

@@ -88,6 +88,22 @@ class Lane:
         """The share of its time that went into what somebody waits for, of late."""
         return self._load * exp((self._loaded - self.clock()) / MEMORY)
 
+    def figures(self) -> dict[str, Any]:
+        """What it does, as JSON values; times in seconds."""
+        late, seats = sorted(self.late), list(self.seats.values())
+        step = self.stepping
+        return {
+            "name": self.name,
+            "load": round(self.load(), 4),
+            "steps": self.steps,
+            "rows": self.rows,
+            "busy": {fence.name.lower(): round(self.busy[fence], 4) for fence in Fence},
+            "waiting": {fence.name.lower(): self.queue.wanted[fence] for fence in Fence},
+            "sessions": {fence.name.lower(): sum(s.session.fence is fence for s in seats) for fence in Fence},
+            "late": [round(late[int(share * (len(late) - 1))], 5) for share in (0.5, 0.99)] if late else [],
+            "stepping": round(self.clock() - step[0], 4) if step else 0.0,
+        }
+
     # The lane's thread
 
     def enter(self, seat: Seat) -> None:

@@ -20,6 +20,7 @@ from riverrun.streaming.session import Live, Rate
 
 log = logging.getLogger(__name__)
 GRACE = 5.0  # seconds until a worker that was told to end is killed
+SILENCE = 1.0  # seconds between two beats that ask a worker for an answer
 TELL = 4  # times a second of output that the worker hears how much was read
 
 
@@ -51,13 +52,14 @@ class Remote:
     """An engine behind a pipe. Make one with `start`; belongs to one event loop."""
 
     def __init__(self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader,
-                 writer: asyncio.StreamWriter) -> None:  # fmt: skip
+                 writer: asyncio.StreamWriter, stuck: float) -> None:  # fmt: skip
         self.process, self.reader, self.writer = process, reader, writer
         self.sessions: dict[str, Far] = {}
         self.alive = True
         self._answers: dict[int, tuple[asyncio.Future[tuple[Any, bytes]], Callable[[Any], None] | None]] = {}
         self._numbers = count()
         self._listening = asyncio.create_task(self._listen())
+        self._beating = asyncio.create_task(self._beat(stuck))
 
     @classmethod
     async def start(
@@ -80,10 +82,11 @@ class Remote:
         finally:
             theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 24)
+        made = cls(process, reader, writer, stuck)
         settings = {"models": list(models), "device": device, "threads": threads, "capacity": capacity,
                     "lanes": lanes, "budget": budget, "stuck": stuck}  # fmt: skip
         writer.write(pipe.pack(settings))
-        return cls(process, reader, writer)
+        return made
 
     # The handle
 
@@ -263,6 +266,20 @@ class Remote:
             far.told = far.polled
             self._say({"do": "took", "session": session, "ticks": far.polled})
 
+    async def _beat(self, stuck: float) -> None:
+        """Kill a worker that does not even say that it is stuck."""
+        await self._ask({"do": "beat"})  # the first answer comes when it has started
+        while True:
+            await asyncio.sleep(SILENCE)
+            try:
+                await asyncio.wait_for(self._ask({"do": "beat"}), stuck + SILENCE)
+            except TimeoutError:
+                log.critical("the engine has said nothing for %g s and is killed", stuck + SILENCE)
+                self.process.kill()
+                return
+            except SessionEnded:
+                return
+
     async def _listen(self) -> None:
         try:
             while True:
@@ -273,6 +290,7 @@ class Remote:
             log.exception("the engine sent what cannot be read")
             self.process.kill()
         self.alive = False
+        self._beating.cancel()
         for far in self.sessions.values():
             far.error = far.error or SessionEnded("the engine has stopped")
             far.event.set()

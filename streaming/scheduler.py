@@ -101,7 +101,10 @@ def demand(loads: Mapping[Hashable, Load], costs: Costs) -> float:
 
 
 def feasible(need: float, longest: float, shortest: float, share: float = SHARE) -> bool:
-    """Whether no deadline is missed: what is needed, and one longest piece a shortest period, leave a `share`."""
+    """Whether no deadline is missed: what is needed, and a longest piece in the `shortest` wait, leave a `share`.
+
+    A piece that has begun is not interrupted, so each deadline may come one longest piece too late (Jeffay 1991).
+    """
     return need + longest / shortest <= 1 - share + 1e-9
 
 

@@ -205,3 +205,4 @@ async def main(fd: int) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(int(sys.argv[1])))
+    os._exit(0)  # not waiting for a step in progress, which nobody wants any more

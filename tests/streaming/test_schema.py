@@ -1,5 +1,6 @@
 """Every documented request, made at random from the schema, gets a documented kind of answer and never a crash."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ app = create(
     Settings(access={"hosts": ["testserver"], "requests": 1e6, "burst": 10**6}),  # type: ignore[arg-type]
     {"restore-lite": Volume()},
 )
-app.state.hub.ready = app.state.hub.warm = True
+asyncio.run(app.state.hub.launch())
 for media in ("application/sdp", "application/trickle-ice-sdpfrag"):
     schemathesis.serializer.alias(media, "text/plain")
 schema = schemathesis.openapi.from_asgi("/openapi.json", app)

@@ -78,6 +78,11 @@ class Engine:
         return all(lane.alive for lane in self.lanes)
 
     @property
+    def sessions(self) -> list[str]:
+        """The ids of those that are open."""
+        return list(self.homes)
+
+    @property
     def seats(self) -> dict[str, Seat]:
         """Every session's seat."""
         return {name: seat for lane in self.lanes for name, seat in list(lane.seats.items())}
@@ -250,8 +255,12 @@ class Engine:
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            work.add_done_callback(lambda done: done.exception() or self.shelf.give_back(done.result()[1]))
+            work.add_done_callback(self._unwanted)
             raise
+
+    def _unwanted(self, work: "asyncio.Future[tuple[Lane, StreamModel]]") -> None:
+        if not work.cancelled() and not work.exception():
+            self.shelf.give_back(work.result()[1])
 
     # Any thread
 
@@ -264,7 +273,7 @@ class Engine:
 
     def _seat(self, session: str) -> Seat:
         lane = self.homes.get(session)
-        seat = lane and lane.seats.get(session)
+        seat = lane.seats.get(session) if lane else None
         if seat is None:
             raise SessionEnded(f"session {session} is not open")
         return seat

@@ -1,7 +1,7 @@
 """Handle: all that a transport sees of an engine, the same in its own process and across a pipe."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -20,6 +20,11 @@ class Handle(Protocol):
     @property
     def alive(self) -> bool:
         """Whether it still takes sessions."""
+        ...
+
+    @property
+    def sessions(self) -> Collection[str]:
+        """The ids of those that are open."""
         ...
 
     async def open(

@@ -242,7 +242,8 @@ class Remote:
         """What the worker answers; `heard` is called with it before anything that follows it is read."""
         if not self.alive:
             raise SessionEnded("the engine has stopped")
-        number, answer = next(self._numbers), asyncio.get_running_loop().create_future()
+        number = next(self._numbers)
+        answer: asyncio.Future[tuple[Any, bytes]] = asyncio.get_running_loop().create_future()
         self._answers[number] = (answer, heard)
         self._say({**head, "id": number}, body)
         await self._drain()

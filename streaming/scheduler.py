@@ -168,7 +168,8 @@ class Queue:
         head = self._head()
         if head is None:
             return []
-        heap, chosen, rows = self._kinds[head.fence, head.kind], [], 0
+        heap, rows = self._kinds[head.fence, head.kind], 0
+        chosen: list[Piece] = []
         while entry := _first(heap):
             piece = entry.piece
             more = rows + piece.rows

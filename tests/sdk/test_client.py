@@ -42,7 +42,7 @@ def pieces(sound: Audio, size: int = 320) -> list[Audio]:
 
 async def freed(hub: Hub) -> None:
     """Wait until the server holds nothing."""
-    while hub.streams or hub.engine.seats:
+    while hub.streams or hub.engine.sessions:
         await asyncio.sleep(0.01)
 
 

@@ -59,11 +59,11 @@ def test_a_session_that_is_late_does_with_less_and_then_has_all_again() -> None:
     one = seat(Frugal(), "a", due=0.1)
     for i in range(450):
         one.judge(True, i * 0.02)
-    assert one.given_up == ("steps", "buffer") and one.state and one.state["gain"] == 0
+    assert list(one.given_up) == ["steps", "buffer"] and one.state and one.state["gain"] == 0
     assert one.session.due(0)[1] == pytest.approx(0.2)
     for i in range(450, 2_500):
         one.judge(False, i * 0.02)
-    assert one.given_up == () and one.session.due(0)[1] == pytest.approx(0.1)
+    assert not one.given_up and one.session.due(0)[1] == pytest.approx(0.1)
 
 
 def test_a_batch_that_stays_together_is_not_copied() -> None:

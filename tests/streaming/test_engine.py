@@ -14,6 +14,7 @@ from riverrun.models.contract import Outputs
 from riverrun.models.state import State
 from riverrun.streaming.engine import Engine, run
 from riverrun.streaming.errors import AtCapacity, ProtocolError, SessionEnded, TooSlow
+from riverrun.streaming.handle import Handle
 from riverrun.streaming.session import Live
 from tests.models.toys import Loudness, Smooth, Teller, Text
 from tests.streaming.test_session import Audio, pieces, sound
@@ -56,7 +57,7 @@ def engine() -> Iterator[Engine]:
     torch.set_num_threads(threads)
 
 
-async def everything(engine: Engine, session: str) -> list[Chunk]:
+async def everything(engine: Handle, session: str) -> list[Chunk]:
     out: list[Chunk] = []
     while chunks := await engine.poll(session):
         out += chunks

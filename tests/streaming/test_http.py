@@ -161,7 +161,7 @@ async def test_a_client_that_vanishes_frees_what_it_used() -> None:
             await asyncio.sleep(0.02)
             if not hub.streams:
                 break
-        assert not hub.streams and not hub.replies and not hub.engine.seats
+        assert not hub.streams and not hub.replies and not hub.engine.sessions
 
 
 async def test_models_health_and_figures_are_there() -> None:

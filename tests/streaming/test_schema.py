@@ -25,7 +25,7 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", app)
 @pytest.fixture(scope="module", autouse=True)
 def stopped() -> Any:
     yield
-    app.state.hub.engine.stop()
+    asyncio.run(app.state.hub.engine.shut())
 
 
 @schema.exclude(method="GET", path="/health/ready").parametrize()

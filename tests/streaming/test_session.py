@@ -228,7 +228,7 @@ def test_a_wrong_answer_is_an_error() -> None:
 def test_a_live_filter_is_due_a_delay_after_its_capture() -> None:
     session = Session(SPEC, live=Live(delay=0.05))
     session.feed(Chunk(sound(160), 0, 16_000), captured=100.01)
-    assert session.due(0) == (-math.inf, pytest.approx(100.05)) and session.fence is Fence.LIVE
+    assert session.due(0) == pytest.approx((-math.inf, 100.05)) and session.fence is Fence.LIVE
     assert session.ready() and session.take()
     assert session.due(0)[1] == pytest.approx(100.052)
     session.feed(Chunk(sound(160), 160, 16_000), captured=101.02)  # the source stalled for a second
@@ -243,11 +243,11 @@ def test_a_live_generator_is_due_before_it_plays_and_not_wanted_long_before() ->
     session = Session(Teller.spec, live=Live(arrival=10, first=0.5, margin=0.1, lead=2))
     assert session.due(10) == (-math.inf, 10.5) and session.fence is Fence.INTERACTIVE
     session.give([(Chunk(sound(24_000), 0, 24_000),)])
-    assert session.due(10.4) == (pytest.approx(9.5), pytest.approx(11.4))
+    assert session.due(10.4) == pytest.approx((9.5, 11.4))
     session.played(10.3)
-    assert session.due(10.4) == (pytest.approx(9.3), pytest.approx(11.2))
+    assert session.due(10.4) == pytest.approx((9.3, 11.2))
     session.played(12.3)  # paused for two seconds
-    assert session.due(10.4) == (pytest.approx(11.3), pytest.approx(13.2))
+    assert session.due(10.4) == pytest.approx((11.3, 13.2))
 
 
 def test_nobody_waits_for_a_batch_session() -> None:

@@ -30,6 +30,7 @@ from riverrun.streaming.scheduler import Fence
 
 Rate = int | Fraction
 KEPT = 64  # steps whose times are remembered until they are asked for
+HELD = 0.3  # seconds of live input, and of output, that may wait: what comes then is too late to be any use
 SLACK = 2.0  # times the delay that is asked for, when a machine is too slow for it
 RATES = range(1_000, 384_001)  # Hz, that sound is resampled from and to
 
@@ -81,6 +82,7 @@ class Session:
         self.high: HighBand | None = None
         if takes and self.down and band == "full" and self.rate > takes.rate == gives.rate:
             self.high = HighBand(int(self.rate), int(takes.rate), takes.hop, self.channels, spec.latency)
+        queue = min(queue, HELD) if live and takes else queue
         self.limit = math.ceil(queue * self.entry_rate)  # ticks
         if takes:
             two_hops = 2 * takes.hop / takes.rate + self.latency

@@ -205,9 +205,9 @@ def test_feeding_waits_for_credit_and_live_feeding_does_not() -> None:
         patient = await engine.open("gated", Loudness())
         live = await engine.open("gated", Loudness(), live=Live())
         long = asyncio.create_task(engine.feed(patient, Chunk(sound(40_000), 0, 16_000, last=True)))
-        await engine.feed(live, Chunk(sound(12_000), 0, 16_000))
-        with pytest.raises(TooSlow, match="of 16000 ticks wait"):
-            await engine.feed(live, Chunk(sound(8_000), 12_000, 16_000))
+        await engine.feed(live, Chunk(sound(4_000), 0, 16_000))
+        with pytest.raises(TooSlow, match="of 4800 ticks wait"):
+            await engine.feed(live, Chunk(sound(2_000), 4_000, 16_000))
         await asyncio.sleep(0.01)
         assert not long.done()
         gate.open.set()

@@ -20,7 +20,6 @@ from riverrun.models import MODELS, load
 from riverrun.models.contract import Spec, StreamModel
 from riverrun.streaming import restorations, webrtc, whip
 from riverrun.streaming.access import Access, digest
-from riverrun.streaming.engine import Engine
 from riverrun.streaming.handle import Handle
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.problems import EXPECTED, body, headers, status
@@ -70,6 +69,8 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
         if compute.process and not models:
             return await Remote.start(settings.models, settings.device, compute.threads, capacity,
                                       compute.lanes, compute.memory, compute.stuck)  # fmt: skip
+        from riverrun.streaming.engine import Engine  # torch comes with it
+
         engine = Engine(
             settings.device, compute.threads, capacity, lanes=compute.lanes, budget=compute.memory
         )

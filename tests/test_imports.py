@@ -184,6 +184,10 @@ def test_importing_media_leaves_torch_out() -> None:
     assert "torch" not in loaded_after("import riverrun.media")
 
 
+def test_a_server_whose_engine_is_elsewhere_does_without_torch() -> None:
+    assert "torch" not in loaded_after("import riverrun.streaming.server")
+
+
 def test_help_loads_no_model_and_no_media() -> None:
     done = "import riverrun.cli, contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n"
     done += " try: riverrun.cli.main(['--help'])\n except SystemExit: pass\n"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CHANNELS = 8
+KEEP = 0.25  # seconds between looks at whether the engine is alive
 PULSE = 0.05  # seconds between two beats by which the event loop's lateness is told
 
 
@@ -73,6 +74,8 @@ class Hub:
         """Start a stream. Raises AtCapacity, InvalidRequest, ProtocolError."""
         if self.draining or not self.ready:
             raise AtCapacity("the server is stopping" if self.draining else "the server is starting", 2.0)
+        if not self.engine.alive:
+            raise AtCapacity("the engine has failed and is starting again", 2.0)
         if len(self.streams) >= self.settings.streams.sessions:
             raise AtCapacity(
                 f"{len(self.streams)} streams are open, which is the limit: try again later", 5.0
@@ -96,6 +99,16 @@ class Hub:
         """Forget a stream that has ended."""
         if self.streams.pop(id(stream), None):
             self.metrics.closed(stream.wanted.model, stream.transport)
+
+    async def keep(self) -> None:
+        """See that there is an engine, for as long as it runs."""
+        while True:
+            await asyncio.sleep(KEEP)
+            if self.ready and not self.engine.alive and not self.draining:
+                try:
+                    await self.revive()
+                except Exception:
+                    log.exception("the engine could not be started again; that is tried once more")
 
     async def revive(self) -> None:
         """Start another engine if this one has failed."""

@@ -84,7 +84,7 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(work) for work in (_launch(hub), hub.beat())]
+        tasks = [asyncio.create_task(work) for work in (_launch(hub), hub.beat(), hub.keep())]
         try:
             yield
         finally:

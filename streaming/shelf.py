@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from riverrun.models.contract import Spec, StreamModel
@@ -70,6 +71,8 @@ class Shelf:
             if (found := self._use(name, lane)) is not None:  # loaded while this waited
                 return found
             model = self.loaders[name]()
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()  # a lane's own stream does not wait for copies that this thread began
             log.info("model %s is loaded for lane %s", name, lane or "any")
             with self._lock:
                 self.kinds[name] = (model.spec, model.request)

@@ -113,6 +113,7 @@ class _Entry:
     """A piece that waits, in the heaps it stands in."""
 
     piece: Piece
+    key: float  # what it is ordered by
     joined: bool = False  # it is wanted by now
     gone: bool = False  # taken or cancelled; the heaps drop it when it comes up
 
@@ -143,11 +144,11 @@ class Queue:
     def push(self, piece: Piece, now: float) -> None:
         """Add a session's next piece, in place of one that waits."""
         self.cancel(piece.session)
-        entry = self._waiting[piece.session] = _Entry(piece)
+        entry = self._waiting[piece.session] = _Entry(piece, piece.start)
         if piece.start > now:
-            self._put(self._later, piece.start, entry)
+            self._put(self._later, entry)
         else:
-            self._join(entry)
+            self._join(entry, now)
 
     def cancel(self, session: str) -> None:
         """Forget a session's piece: it is not taken any more. Twice is once."""
@@ -164,7 +165,7 @@ class Queue:
         """The next step: the piece that goes first, and those that can go with it; none if none is wanted yet."""
         while (late := _first(self._later)) and late.piece.start <= now:
             heappop(self._later)
-            self._join(late)
+            self._join(late, now)
         head = self._head()
         if head is None:
             return []
@@ -203,15 +204,20 @@ class Queue:
             return batch
         return firsts[min(firsts)] if firsts else None
 
-    def _join(self, entry: _Entry) -> None:
-        entry.joined, piece = True, entry.piece
-        self.wanted[piece.fence] += 1
-        self._put(self._fences[piece.fence], piece.due, entry)
-        self._put(self._kinds.setdefault((piece.fence, piece.kind), []), piece.due, entry)
+    def _join(self, entry: _Entry, now: float) -> None:
+        """Have a piece wait among those that are wanted.
 
-    def _put(self, heap: _Heap, key: float, entry: _Entry) -> None:
+        All that are late by now wait alike, so that nobody whose input is too much, or wrongly timed, is always first.
+        """
+        piece = entry.piece
+        entry.joined, entry.key = True, max(now, piece.due)
+        self.wanted[piece.fence] += 1
+        self._put(self._fences[piece.fence], entry)
+        self._put(self._kinds.setdefault((piece.fence, piece.kind), []), entry)
+
+    def _put(self, heap: _Heap, entry: _Entry) -> None:
         self._order += 1  # of equal keys, who came first goes first
-        heappush(heap, (key, self._order, entry))
+        heappush(heap, (entry.key, self._order, entry))
 
     def _compact(self) -> None:
         """Rebuild the heaps without what is gone; paid for by the cancels that came since."""

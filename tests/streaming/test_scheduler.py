@@ -73,6 +73,16 @@ def test_of_equal_deadlines_who_came_first_goes_first() -> None:
     assert names(made.pop(0)) == "b"
 
 
+def test_of_those_that_are_late_the_one_goes_first_that_has_waited_longest() -> None:
+    """Else one whose input comes too fast, or who lies about its time, would go before all others for good."""
+    made, turns = queue(piece("honest", 9, most=1), piece("liar", -99, most=1)), ""
+    for now in range(20):
+        (one,) = made.pop(now)
+        turns += one.session[0]
+        made.push(piece(one.session, 9 if one.session == "honest" else -99, most=1), now)
+    assert turns.startswith("llll") and "hlhlhl" in turns
+
+
 def test_what_is_not_wanted_yet_is_left_alone_until_it_is() -> None:
     made = queue(piece("a", 9, INTERACTIVE, start=5), piece("b", 7, INTERACTIVE, start=6))
     assert not made.pop(4.9) and made.wakes() == 5
@@ -202,8 +212,7 @@ class Waiting(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.queue, self.now = Queue(Costs(), share=0), 0.0
-        self.model: dict[str, tuple[int, Piece]] = {}
-        self.order = 0
+        self.model: dict[str, tuple[float | None, Piece]] = {}  # with when it is due, once it is wanted
 
     @rule(
         name=st.sampled_from("abcdefgh"),
@@ -215,9 +224,8 @@ class Waiting(RuleBasedStateMachine):
     )
     def push(self, name: str, due: int, fence: Fence, kind: str, rows: int, ahead: int) -> None:
         one = Piece(name, kind, fence, due, rows, 4, self.now + ahead)
-        self.order += 1
         self.queue.push(one, self.now)
-        self.model[name] = (self.order, one)
+        self.model[name] = (None if ahead else max(self.now, due), one)
 
     @rule(name=st.sampled_from("abcdefgh"))
     def cancel(self, name: str) -> None:
@@ -228,17 +236,24 @@ class Waiting(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         self.now += seconds
 
+    def want(self) -> None:
+        """Those that are late when they are first wanted wait alike."""
+        for name, (due, one) in self.model.items():
+            if due is None and one.start <= self.now:
+                self.model[name] = (max(self.now, one.due), one)
+
     @precondition(lambda self: self.model)
     @rule()
     def pop(self) -> None:
         chosen = self.queue.pop(self.now)
-        wanted = [one for _, one in self.model.values() if one.start <= self.now]
+        self.want()
+        wanted = {name: (one.fence, due) for name, (due, one) in self.model.items() if due is not None}
         assert bool(chosen) == bool(wanted)
         for one in chosen:
             assert self.model.pop(one.session)[1] is one, "only what waits, and only once"
         if chosen:
             first = chosen[0]
-            assert (first.fence, first.due) == min((one.fence, one.due) for one in wanted)
+            assert wanted[first.session] == min(wanted.values())
             assert {(one.fence, one.kind) for one in chosen} == {(first.fence, first.kind)}
             assert sum(one.rows for one in chosen) <= 4
 

@@ -5,11 +5,12 @@ import hmac
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, File, Form, Header, Request, UploadFile
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from riverrun.models.errors import InvalidRequest
 from riverrun.streaming import wire
@@ -46,13 +47,18 @@ class Reply:
         """How many bytes were made."""
         return self.base + len(self.data)
 
+    @property
+    def ahead(self) -> bool:
+        """Whether the client is too far behind for more to be made."""
+        return self.end - self.sent >= self.size
+
     async def put(self, data: bytes, ticks: int = 0) -> None:
         """Add bytes that so many ticks became; wait while the client is too far behind."""
         async with self.changed:
             self.data += data
             self.ticks += ticks
             self.changed.notify_all()
-            await self.changed.wait_for(lambda: self.end - self.sent < self.size)
+            await self.changed.wait_for(lambda: not self.ahead)
 
     async def close(self, failure: Exception | None = None) -> None:
         """Nothing follows."""
@@ -60,33 +66,40 @@ class Reply:
             self.done, self.failure = True, failure
             self.changed.notify_all()
 
-    async def read(self, start: int) -> AsyncIterator[bytes]:
-        """The bytes from one on, as they are made, until a newer reader comes. Raises what ended them."""
+    def take(self) -> int:
+        """Begin to read instead of whoever does; give the epoch to read in."""
         self.epoch += 1
-        epoch, at = self.epoch, start
         if self.grace:
             self.grace.cancel()
-        try:
-            while True:
-                async with self.changed:
-                    while not (self.end > at or self.done or self.epoch != epoch):
-                        await self.changed.wait()
-                    if self.epoch != epoch:
-                        return
-                    piece = bytes(self.data[at - self.base : at - self.base + PIECE])
-                if not piece:
-                    break
-                yield piece
-                at += len(piece)
-                await self._passed(at)
-            if self.failure:
-                raise self.failure
-        finally:  # what was sent whole may still be lost on its way, so it is kept for a while, too
-            if self.epoch == epoch and self.session in self.hub.replies:
-                self.grace = asyncio.create_task(self._expire())
+        return self.epoch
 
-    async def _passed(self, at: int) -> None:
+    def leave(self, epoch: int) -> None:
+        """Wait for another reader if this was the newest: what was sent whole may still be lost on its way."""
+        if epoch == self.epoch and self.session in self.hub.replies:
+            self.grace = asyncio.create_task(self._expire())
+
+    async def read(self, start: int, epoch: int) -> AsyncIterator[bytes]:
+        """The bytes from one on, as they are made, until a newer reader comes. Raises what ended them."""
+        at = start
+        while True:
+            async with self.changed:
+                while not (self.end > at or self.done or self.epoch != epoch):
+                    await self.changed.wait()
+                if self.epoch != epoch:
+                    return
+                piece = bytes(self.data[at - self.base : at - self.base + PIECE])
+            if not piece:
+                break
+            yield piece
+            at += len(piece)
+            await self._passed(at, epoch)
+        if self.failure:
+            raise self.failure
+
+    async def _passed(self, at: int, epoch: int) -> None:
         async with self.changed:
+            if self.epoch != epoch:
+                return  # a newer reader may want what this one has
             self.sent = max(self.sent, at)
             drop = self.sent - self.size - self.base
             if drop > 0:
@@ -103,6 +116,20 @@ class Reply:
         self.hub.replies.pop(self.session, None)
         if self.work:
             self.work.cancel()
+
+
+class Resumable(StreamingResponse):
+    """A reply on its way to one reader. However that ends, even before it has begun, the reply is let go in time."""
+
+    def __init__(self, reply: Reply, start: int, status: int, headers: Mapping[str, str]) -> None:
+        self.reply, self.epoch = reply, reply.take()
+        super().__init__(reply.read(start, self.epoch), status, headers, FORMATS[reply.form][2])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.reply.leave(self.epoch)
 
 
 @router.post(
@@ -142,7 +169,7 @@ async def restore(
     async with (
         reply.changed
     ):  # an upload that is damaged at its start is an error with a status, not a cut reply
-        await reply.changed.wait_for(lambda: reply.ticks >= stream.rate or reply.done)
+        await reply.changed.wait_for(lambda: reply.ticks >= stream.rate or reply.ahead or reply.done)
     if reply.failure:
         await reply.stop()
         raise reply.failure
@@ -193,8 +220,7 @@ def _response(reply: Reply, start: int) -> StreamingResponse:
     }
     if start:
         headers["content-range"] = f"bytes {start}-*/*"
-    kind = FORMATS[reply.form][2]
-    return StreamingResponse(reply.read(start), 206 if start else 200, headers, kind)
+    return Resumable(reply, start, 206 if start else 200, headers)
 
 
 def _kept(file: BinaryIO) -> BinaryIO:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from riverrun.media import Writer, read
 from riverrun.media.chunk import Chunk
 from riverrun.streaming.access import digest
 from tests.models.toys import Smooth
+from tests.streaming.lines import freed
 from tests.streaming.serving import RATE, Audio, call, noise, server
 
 pytestmark = pytest.mark.anyio
@@ -38,16 +40,27 @@ async def post(at: str, data: bytes, name: str = "in.wav", **fields: Any) -> htt
 class Volume(Smooth):
     """Takes the fields of a restoration's form."""
 
-    def __init__(self) -> None:
+    def __init__(self, hop: int = 32) -> None:
         from riverrun.models.restoration.stream import Request
 
-        super().__init__()
+        super().__init__(hop=hop)
         self.request = Request  # type: ignore[assignment]
 
     def open(self, request: Any) -> Any:
         from tests.models.toys import Loudness
 
         return super().open(Loudness(request.strength))
+
+
+class Slow(Volume):
+    """Takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__(hop=1600)
+
+    def step(self, *given: Any) -> Any:
+        time.sleep(0.05)
+        return super().step(*given)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +175,30 @@ async def test_a_client_that_vanishes_frees_what_it_used() -> None:
             if not hub.streams:
                 break
         assert not hub.streams and not hub.replies and not hub.engine.sessions
+
+
+async def test_a_client_that_leaves_before_its_reply_has_begun_frees_what_it_used() -> None:
+    async with server({"smooth": Slow()}, streams={"resume": 0.1}) as (at, hub):
+        tasks = asyncio.all_tasks()
+        async with httpx.AsyncClient(base_url=f"http://{at}") as client:
+            asking = asyncio.create_task(
+                client.post(
+                    "/v1/audio/restorations",
+                    files={"file": ("a.wav", recording(noise(3 * RATE)))},
+                    data={"model": "smooth"},
+                )
+            )
+            while not hub.replies:
+                await asyncio.sleep(0.01)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        await freed(hub, tasks)
+
+
+async def test_a_reply_may_be_longer_in_a_second_than_what_is_kept_of_it() -> None:
+    async with server({"smooth": Volume(hop=1600)}, files={"journal_bytes": 1 << 16}) as (at, _):
+        reply = await post(at, recording(noise(2 * 48_000), rate=48_000))
+        assert reply.status_code == 200 and len(read(reply.content)[0]) == 2 * 48_000
 
 
 async def test_models_health_and_figures_are_there() -> None:

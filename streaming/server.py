@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
+from socket import socket
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
@@ -25,9 +26,10 @@ from riverrun.streaming.hub import Hub
 from riverrun.streaming.problems import EXPECTED, body, headers, status
 from riverrun.streaming.remote import Remote
 from riverrun.streaming.settings import Settings, read
+from riverrun.streaming.sockets import config
 from riverrun.streaming.ws import Connection
 
-__all__ = ["create", "digest", "read", "serve"]
+__all__ = ["Server", "create", "digest", "read", "serve"]
 
 log = logging.getLogger(__name__)
 HEADERS = {
@@ -230,46 +232,35 @@ def _errors(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
 
 
+class Server(uvicorn.Server):
+    """uvicorn's, which lets open streams end before it closes their connections."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        app: Any = config.app
+        self.hub: Hub = app.state.hub
+        self.hub.failed = self._fail
+        self.failed = False
+
+    async def shutdown(self, sockets: "list[socket] | None" = None) -> None:
+        await drain(self.hub, lambda: self.force_exit)
+        await super().shutdown(sockets)
+
+    def _fail(self) -> None:
+        self.failed = self.should_exit = True
+
+
 def serve(settings: Settings) -> None:
     """Run the server until it is told to stop. Raises ValueError if it may not listen where it is to."""
-    import uvicorn
-
     if not settings.loopback and not settings.access.keys:
         raise ValueError(
             f"host is {settings.host}, and no API key is set: make one with `riverrun serve --new-key` and set "
             "access.keys, or listen on 127.0.0.1"
         )
-    app = create(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        ws="websockets-sansio",
-        ws_max_size=1 << 19,
-        ws_per_message_deflate=False,
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
-        timeout_graceful_shutdown=8,
-        log_level="info",
-        access_log=False,
-        server_header=False,
-    )
-
-    class Draining(uvicorn.Server):
-        """Lets open streams end before it closes their connections."""
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            await drain(app.state.hub, lambda: self.force_exit)
-            await super().shutdown(sockets)
-
-    server = Draining(config)
-    failed = False
-
-    def stop() -> None:
-        nonlocal failed
-        failed = server.should_exit = True
-
-    app.state.hub.failed = stop
-    server.run()
-    if failed:
-        raise ValueError("the server could not start; the log tells why")
+    running = Server(config(create(settings), settings, host=settings.host, port=settings.port))
+    try:
+        running.run()
+    except KeyboardInterrupt:
+        log.debug("interrupted")
+    if running.failed or not running.started:
+        raise SystemExit(3)

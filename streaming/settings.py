@@ -26,7 +26,8 @@ class Access(Group):
     """Who may connect.
 
     `hosts` and `origins` are the Host and Origin headers taken beside the server's own address. `keys` are SHA-256
-    digests of API keys (`riverrun serve --new-key` makes one); without any, only loopback may be bound to.
+    digests of API keys (`riverrun serve --new-key` makes one); without any, only loopback may be bound to. Who begins a
+    request has to send its head within `start` seconds, and may then not pause for `stall`, sending or taking.
     """
 
     hosts: list[str] = []
@@ -34,6 +35,9 @@ class Access(Group):
     keys: list[str] = []
     requests: float = Field(default=20, gt=0)  # a second and address
     burst: int = Field(default=60, ge=1)
+    connections: int = Field(default=256, ge=1)  # an address, at once
+    start: float = Field(default=10.0, gt=0)  # seconds
+    stall: float = Field(default=30.0, gt=0)  # seconds
 
     @field_validator("keys")
     @classmethod
@@ -58,6 +62,7 @@ class Streams(Group):
     snapshot: float = Field(default=3.0, gt=0)  # seconds between saved states
     idle: float = Field(default=120.0, gt=0)  # seconds without a message before a connection is closed
     stall: float = Field(default=30.0, gt=0)  # seconds a write may take
+    ping: float = Field(default=20.0, gt=0)  # seconds between pings, and that their answers may take
     controls: float = Field(default=50, gt=0)  # control messages a second
     start: float = Field(default=10.0, gt=0)  # seconds until the first message
     delay: float = Field(default=0.1, gt=0)  # seconds from capture to leaving that live sound is aimed at

@@ -16,6 +16,7 @@ from riverrun.streaming import wire
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.server import create
 from riverrun.streaming.settings import Settings
+from riverrun.streaming.sockets import config
 from tests.models.toys import Smooth
 
 RATE = 16_000
@@ -27,17 +28,10 @@ async def server(
     models: Mapping[str, StreamModel] | None = None, **settings: Any
 ) -> AsyncIterator[tuple[str, Hub]]:
     """Host and port of a running server, and its hub."""
-    app = create(Settings(port=0, **settings), models or {"smooth": Smooth()})
-    config = uvicorn.Config(
-        app,
-        port=0,
-        log_level="warning",
-        ws="websockets-sansio",
-        ws_max_size=1 << 19,
-        ws_per_message_deflate=False,
-        timeout_graceful_shutdown=2,
-    )
-    running = uvicorn.Server(config)
+    wanted = Settings(port=0, **settings)
+    app = create(wanted, models or {"smooth": Smooth()})
+    given = config(app, wanted, port=0, log_level="warning", timeout_graceful_shutdown=2)
+    running = uvicorn.Server(given)
     task = asyncio.create_task(running.serve())
     while not running.started or not app.state.hub.ready:
         await asyncio.sleep(0.01)

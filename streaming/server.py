@@ -52,7 +52,7 @@ EXPOSED = [
     "riverrun-session",
     "riverrun-token",
 ]
-DRAIN = 0.05  # seconds between looks at whether streams have ended
+LOOK = 0.05  # seconds between looks at whether streams have ended
 PARTING = 2.0  # seconds that clients get to hear that it is over
 CODES = {
     401: "not_allowed",
@@ -93,6 +93,7 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
             for task in tasks:
                 task.cancel()
             await drain(hub)
+            await hub.engine.shut()
 
     app = FastAPI(title="Riverrun", lifespan=life, docs_url=None, redoc_url=None)
     app.state.hub = hub
@@ -117,25 +118,32 @@ async def _launch(hub: Hub) -> None:
 
 
 async def drain(hub: Hub, now: Callable[[], bool] = lambda: True) -> None:
-    """Take no more streams, let those that are open end for a while, unless it is to be `now`; then end them."""
-    hub.draining, until = True, hub.clock() + hub.settings.streams.drain
-    for stream in list(hub.streams.values()):
-        stream.notice("event", name="draining", seconds=hub.settings.streams.drain)
+    """Take no more streams; those that are open may end for a while, unless it is to be `now`, and then hear that it is over.
+
+    Twice is once.
+    """
+    seconds = 0.0 if hub.draining else hub.settings.streams.drain
+    hub.draining, until = True, hub.clock() + seconds
+    for stream in list(hub.streams.values()) if seconds else ():
+        stream.notice("event", name="draining", seconds=seconds)
     while hub.streams and hub.clock() < until and not now():
-        await asyncio.sleep(DRAIN)
-    await webrtc.stop(hub.calls.values())
-    for link in hub.links.values():
+        await asyncio.sleep(LOOK)
+    calls = asyncio.create_task(webrtc.stop(hub.calls.values()))
+    for link in list(hub.links.values()):
+        if link.grace:
+            await link.end("shutdown")  # nobody is there to be told
+            continue
         link.over = link.over or "shutdown"
         link.changed.set()
-    for _ in range(int(PARTING / DRAIN)):
-        if all(link.stream.closed for link in hub.links.values()):
+    for _ in range(int(PARTING / LOOK)):
+        if calls.done() and all(link.stream.closed for link in hub.links.values()):
             break
-        await asyncio.sleep(DRAIN)
+        await asyncio.sleep(LOOK)
+    calls.cancel()
     for link in list(hub.links.values()):
         await link.end("shutdown")
     for reply in list(hub.replies.values()):
         await reply.stop()
-    await hub.engine.shut()
 
 
 def _page(app: FastAPI) -> None:

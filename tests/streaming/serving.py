@@ -7,14 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
-import uvicorn
 from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection, connect
 
 from riverrun.models.contract import StreamModel
 from riverrun.streaming import wire
 from riverrun.streaming.hub import Hub
-from riverrun.streaming.server import create
+from riverrun.streaming.server import Server, create
 from riverrun.streaming.settings import Settings
 from riverrun.streaming.sockets import config
 from tests.models.toys import Smooth
@@ -28,10 +27,10 @@ async def server(
     models: Mapping[str, StreamModel] | None = None, **settings: Any
 ) -> AsyncIterator[tuple[str, Hub]]:
     """Host and port of a running server, and its hub."""
-    wanted = Settings(port=0, **settings)
+    wanted = Settings(port=0, **{**settings, "streams": {"drain": 0, **settings.get("streams", {})}})
     app = create(wanted, models or {"smooth": Smooth()})
     given = config(app, wanted, port=0, log_level="warning", timeout_graceful_shutdown=2)
-    running = uvicorn.Server(given)
+    running = Server(given)
     task = asyncio.create_task(running.serve())
     while not running.started or not app.state.hub.ready:
         await asyncio.sleep(0.01)

@@ -265,6 +265,22 @@ async def test_a_reader_that_takes_nothing_holds_up_a_file_but_bounds_memory() -
         assert len(peer.sound()) == 8 * RATE
 
 
+async def test_a_server_that_stops_tells_its_streams_and_waits_for_nobody() -> None:
+    running = server()
+    at, hub = await running.__aenter__()
+    async with call(at) as lost, call(at) as peer:
+        lost.socket.transport.abort()
+        await peer.send(noise(3200), last=False)
+        stopping = asyncio.create_task(running.__aexit__(None, None, None))
+        assert (await peer.until("event"))["name"] == "draining"
+        assert (await peer.until("ended"))["reason"] == "shutdown"
+        with pytest.raises(ConnectionClosed):
+            await peer.hear()
+        assert peer.socket.close_code == 1001
+        await stopping
+        assert not hub.links and not hub.engine.seats
+
+
 async def test_the_ledger_is_told_when_asked() -> None:
     async with server() as (at, _), call(at, live=0.1) as peer:
         await peer.send(noise(3200), last=False)

@@ -5,7 +5,8 @@ import hmac
 import logging
 import secrets
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from riverrun.media import Chunk, join
 from riverrun.media.chunk import Array
 from riverrun.streaming import wire
 from riverrun.streaming.controls import Controls
-from riverrun.streaming.errors import ProtocolError, StreamError
+from riverrun.streaming.errors import ProtocolError, StreamError, TooSlow
 from riverrun.streaming.journal import Intake, Journal
 from riverrun.streaming.problems import EXPECTED, NotFound, body, kind_of, retry_after
 from riverrun.streaming.stream import Stream
@@ -27,10 +28,15 @@ log = logging.getLogger(__name__)
 PROTOCOL = "riverrun.v1"
 LAG = 1.0  # seconds of unsent sound from which on a live listener is too slow
 FRAME = 0.25  # seconds, the longest frame either side sends
+WAITING = 1024  # frames and controls that may wait to be fed
 
 
 class Replaced(StreamError):
     """A newer connection has taken the stream over."""
+
+
+class Silent(TooSlow):
+    """Nothing has come for so long that the connection counts as lost; its stream waits for another."""
 
 
 class Link:
@@ -50,7 +56,7 @@ class Link:
         self.over: str | None = None  # why the stream has ended
         self.failure: Exception | None = None
         self.kind, _, _ = wire.FORMATS[wanted.format]
-        self.inbox: deque[tuple[wire.Frame, Array, float]] = deque()  # with when it arrived
+        self.inbox: deque[Callable[[], Awaitable[None]]] = deque()  # what came, to be done in turn
         self.waiting = 0  # ticks in it
         self.filled = asyncio.Event()
         self.tasks = [asyncio.create_task(self._guard(part())) for part in (self._pump, self._fill)]
@@ -87,6 +93,7 @@ class Link:
         self.epoch += 1
         if self.grace:
             self.grace.cancel()
+            self.grace = None
         self.changed.set()  # wakes the connection before, which then leaves
         return self.epoch
 
@@ -149,22 +156,25 @@ class Link:
                 return
 
     async def _fill(self) -> None:
-        """Feed what came in, and say that it is safe. Apart from reading, so that acks are heard meanwhile."""
+        """Do what came, in turn. Apart from reading, so that acks are heard while there is no room for more input."""
         while True:
             self.filled.clear()
             while self.inbox:
-                frame, data, arrived = self.inbox[0]
-                dropped = 0
-                if len(data):
-                    dropped = await self.stream.feed(data, frame.at / 1e6 if frame.at else None, arrived)
-                if frame.last:
-                    await self.stream.finish()
+                await self.inbox[0]()
                 self.inbox.popleft()
-                self.waiting -= len(data)
-                self.say("ack", seq=frame.seq)
-                if dropped:
-                    self.say("event", name="overrun", ticks=dropped)
             await self.filled.wait()
+
+    async def _feed(self, frame: wire.Frame, data: Array, arrived: float) -> None:
+        """Feed a frame, and say that it is safe."""
+        dropped = 0
+        if len(data):
+            dropped = await self.stream.feed(data, frame.at / 1e6 if frame.at else None, arrived)
+        if frame.last:
+            await self.stream.finish()
+        self.waiting -= len(data)
+        self.say("ack", seq=frame.seq)
+        if dropped:
+            self.say("event", name="overrun", ticks=dropped)
 
     async def _keep(self, chunk: Chunk) -> None:
         at = round(1e6 * self.hub.clock())
@@ -183,6 +193,15 @@ class Link:
 
     # What a client says
 
+    def later(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Have something done after all that came before it. Raises ProtocolError."""
+        if len(self.inbox) >= WAITING:
+            raise ProtocolError(
+                f"{WAITING} frames and controls wait already: wait for acks, send longer frames"
+            )
+        self.inbox.append(work)
+        self.filled.set()
+
     def take(self, frame: wire.Frame) -> None:
         """Take a frame, once however often it comes. Raises ProtocolError."""
         limit = 2 * round(self.hub.settings.streams.window * self.wanted.rate) + self.longest
@@ -194,9 +213,8 @@ class Link:
         if self.waiting + len(data) > limit:
             raise ProtocolError(f"{self.waiting} ticks wait already, the limit is {limit}: wait for acks")
         if self.intake.take(frame, len(data)):
-            self.inbox.append((frame, np.clip(data, -1, 1), self.hub.clock()))
+            self.later(partial(self._feed, frame, np.clip(data, -1, 1), self.hub.clock()))
             self.waiting += len(data)
-            self.filled.set()
 
     def acknowledged(self, ack: wire.Ack) -> bool:
         """Forget what the client has; tell whether any of it was news. Raises ProtocolError."""
@@ -289,12 +307,17 @@ class Connection:
         return text if text is not None else bytes(message["bytes"])
 
     async def _read(self) -> None:
-        link, controls = self.link, self.controls
+        link, controls, idle = self.link, self.controls, self.limits.idle
         assert link and controls
         while True:
-            message = await asyncio.wait_for(self._receive(), self.limits.idle)
-            if link.epoch != self.epoch:
-                raise Replaced("a newer connection has resumed this stream")
+            try:
+                async with asyncio.timeout(idle):
+                    message = await self._receive()
+            except TimeoutError as error:
+                raise Silent(
+                    f"nothing came for {idle:g} s: send acks, or ask for stats now and then"
+                ) from error
+            self._fenced(link)
             if isinstance(message, bytes):
                 link.take(wire.unpack(message))
                 continue
@@ -304,20 +327,26 @@ class Connection:
                         controls.bucket.give()  # there are no more of these than frames that we sent
                 case wire.Cancel():
                     await link.end("cancelled")
+                case wire.Update() | wire.Finish() if not link.stream.closed:
+                    link.later(partial(controls.obey, control))
                 case _:
                     await controls.obey(control)
+
+    def _fenced(self, link: Link) -> None:
+        """Raises Replaced if this connection has nothing to do with the stream any more."""
+        if link.epoch != self.epoch:
+            raise Replaced("a newer connection has resumed this stream")
 
     async def _write(self) -> None:
         link = self.link
         assert link is not None
         while True:
+            self._fenced(link)  # before anything of the newer connection's is touched
             link.changed.clear()
-            if link.epoch != self.epoch:
-                raise Replaced("a newer connection has resumed this stream")
-            while link.news:
-                await self._send(link.news.popleft())
+            await self._tell(link)
             for frame in self._due(link):
                 await self._send(frame.pack())
+                self._fenced(link)
                 self.sent = frame.seq
                 link.stream.sent(frame.pts, self.hub.clock())
             given = link.over == "cancelled" or self.sent == link.journal.next - 1
@@ -326,6 +355,12 @@ class Connection:
                 return
             if not link.changed.is_set():
                 await link.changed.wait()
+
+    async def _tell(self, link: Link) -> None:
+        """Send the control messages that wait."""
+        while link.news:
+            await self._send(link.news.popleft())
+            self._fenced(link)
 
     def _due(self, link: Link) -> list[wire.Frame]:
         """The frames to send now. A live listener too slow for them gets the newest only, and is told."""
@@ -354,7 +389,8 @@ class Connection:
         """Send, waiting as long as a stalled client may take. Raises WebSocketDisconnect."""
         send = self.socket.send_text if isinstance(message, str) else self.socket.send_bytes
         try:
-            await asyncio.wait_for(send(message), self.limits.stall)  # type: ignore[arg-type]
+            async with asyncio.timeout(self.limits.stall):
+                await send(message)  # type: ignore[arg-type]
         except (TimeoutError, RuntimeError) as error:
             raise WebSocketDisconnect(4008, str(error)) from error
 
@@ -362,7 +398,7 @@ class Connection:
         """Tell what is wrong and close; a stream whose client broke the rules is freed."""
         close = 4009 if isinstance(error, Replaced) else kind_of(error).close
         self.hub.metrics.refused(kind_of(error).code)
-        if self.link and not isinstance(error, Replaced):
+        if self.link and not isinstance(error, Replaced | Silent):
             await self.link.end("failed")
         try:
             await self._send(wire.message("error", **body(error), fatal=True, retry_after=retry_after(error)))

@@ -14,7 +14,7 @@ from riverrun.streaming import wire
 from riverrun.streaming.access import digest
 from riverrun.streaming.engine import run
 from tests.models.toys import Loudness, Smooth
-from tests.streaming.serving import RATE, Audio, call, dial, noise, server
+from tests.streaming.serving import RATE, Audio, Peer, call, dial, noise, server
 
 pytestmark = pytest.mark.anyio
 
@@ -263,6 +263,68 @@ async def test_a_reader_that_takes_nothing_holds_up_a_file_but_bounds_memory() -
                 await peer.say(wire.Ack(message.seq))
         await sending
         assert len(peer.sound()) == 8 * RATE
+
+
+async def crowd(peer: Peer, sound: Audio) -> int:
+    """Send sound and acknowledge none, until there is no room for more; give how many frames were sent."""
+    acked = -1
+    for i in range(len(sound) // 320):
+        while i - acked > 90:
+            try:
+                async with asyncio.timeout(0.3):
+                    message = await peer.hear()
+            except TimeoutError:
+                return i
+            if isinstance(message, dict) and message["type"] == "ack":
+                acked = message["seq"]
+        await peer.send(sound[320 * i : 320 * (i + 1)], first=i, last=False)
+    raise AssertionError("there is room for all of it")
+
+
+@pytest.mark.parametrize("last", [wire.Update({"gain": 1.0}, "a"), wire.Finish()], ids=["update", "finish"])
+async def test_a_control_that_has_to_wait_for_room_does_not_stop_acks(last: wire.Control) -> None:
+    sound = noise(8 * RATE)
+    async with server(streams={"journal": 0.2, "resume": 0.1}) as (at, hub), call(at) as peer:
+        sound = sound[: 320 * await crowd(peer, sound)]
+        await peer.say(last)
+        await asyncio.sleep(0.1)
+        if isinstance(last, wire.Update):
+            await peer.say(wire.Finish())
+        await peer.say(wire.Ack(peer.frames[-1].seq))
+        while not peer.told or peer.told[-1]["type"] != "ended":
+            if isinstance(message := await peer.hear(), wire.Frame):
+                await peer.say(wire.Ack(message.seq))
+        assert np.allclose(peer.sound(), offline(sound), atol=1e-6)
+        assert [m["id"] for m in peer.told if m["type"] == "updated"] == ["a"] * isinstance(last, wire.Update)
+
+
+@pytest.mark.parametrize("kind", ["empty frames", "controls"])
+async def test_what_waits_to_be_fed_is_bounded_however_small_it_is(kind: str) -> None:
+    async with server(streams={"journal": 0.2, "controls": 10_000}) as (at, hub), call(at) as peer:
+        sent = await crowd(peer, noise(8 * RATE))
+        with pytest.raises(ConnectionClosed):
+            for i in range(4000):
+                empty = wire.Frame(sent + i, 320 * sent, kind=2).pack()
+                await peer.socket.send(empty if kind == "empty frames" else wire.text(wire.Finish()))
+            while True:
+                await peer.hear()
+        assert peer.socket.close_code == 4000 and not hub.streams
+
+
+async def test_a_client_that_says_nothing_for_long_may_come_back() -> None:
+    async with server(streams={"idle": 0.2}) as (at, _), call(at) as first:
+        await first.send(noise(320), last=False)
+        error = await first.until("error")
+        assert "nothing came for 0.2 s" in error["error"]["message"]
+        with pytest.raises(ConnectionClosed):
+            await first.hear()
+        assert first.socket.close_code == 4008
+        async with dial(at) as second:
+            await second.say(wire.Resume(first.opened["session"], first.opened["token"], -1))
+            await second.until("opened")
+            await second.say(wire.Finish())
+            assert (await second.until("ended"))["reason"] == "finished"
+            assert len(second.sound()) == 320
 
 
 async def test_a_server_that_stops_tells_its_streams_and_waits_for_nobody() -> None:

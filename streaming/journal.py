@@ -25,6 +25,10 @@ class Journal:
         """The first frame that is kept, or else the next."""
         return self.frames[0][0].seq if self.frames else self.next
 
+    def frame(self, seq: int) -> Frame:
+        """A frame that is kept."""
+        return self.frames[seq - self.oldest][0]
+
     def add(self, pts: int, ticks: int, payload: bytes, at: int, last: bool, kind: int) -> Frame:
         """Number and keep a frame."""
         frame = Frame(self.next, pts, payload, at, last, kind)

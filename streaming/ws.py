@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from riverrun.media import Chunk, join
+from riverrun.media import Chunk
 from riverrun.media.chunk import Array
 from riverrun.streaming import wire
 from riverrun.streaming.controls import Controls
 from riverrun.streaming.errors import ProtocolError, StreamError, TooSlow
 from riverrun.streaming.journal import Intake, Journal
+from riverrun.streaming.outgoing import Outgoing, joined
 from riverrun.streaming.problems import EXPECTED, NotFound, body, kind_of, retry_after
 from riverrun.streaming.stream import Stream
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PROTOCOL = "riverrun.v1"
-LAG = 1.0  # seconds of unsent sound from which on a live listener is too slow
 FRAME = 0.25  # seconds, the longest frame either side sends
 WAITING = 1024  # frames and controls that may wait to be fed
 
@@ -148,7 +148,7 @@ class Link:
         """Bring the stream's output into the journal; wait, or drop the oldest, when it is full."""
         while True:
             chunks = await self.stream.read()
-            for chunk in _joined(chunks):
+            for chunk in joined(chunks):
                 await self._keep(chunk)
             if not chunks or chunks[-1].last:
                 self.over = self.over or "finished"
@@ -185,8 +185,9 @@ class Link:
             sound = wire.payload(data, self.wanted.format)
             self.journal.add(chunk.pts + start, len(data), sound, at, last, self.kind)
         self.changed.set()
-        if self.journal.full and self.stream.live is not None:
-            self.say("event", name="skipped", ticks=self.journal.trim())
+        if self.stream.live is not None:
+            self.journal.trim()  # what of it was not sent yet is missed when the next frame is
+            return
         while self.journal.full:
             self.room.clear()
             await self.room.wait()
@@ -231,8 +232,8 @@ class Connection:
     def __init__(self, hub: "Hub", socket: WebSocket) -> None:
         self.hub, self.socket, self.limits = hub, socket, hub.settings.streams
         self.link: Link | None = None
-        self.epoch, self.sent = 0, -1
-        self.fresh = False  # just resumed: what was missed comes first
+        self.epoch = 0
+        self.out = Outgoing(wire.Open())
         self.controls: Controls | None = None
 
     async def serve(self) -> None:
@@ -277,6 +278,7 @@ class Connection:
             stream = await self.hub.open(first, "ws")
             self.link = Link(self.hub, first, stream)
             self.hub.links[self.link.session] = self.link
+            self.out = Outgoing(first)
         elif isinstance(first, wire.Resume):
             link = self.hub.links.get(first.session)
             if link is None or not hmac.compare_digest(link.token.encode(), first.token.encode()):
@@ -284,7 +286,7 @@ class Connection:
             link.journal.after(first.received)
             link.journal.acknowledge(first.received)
             link.room.set()
-            self.link, self.sent, self.fresh = link, first.received, True
+            self.link, self.out = link, Outgoing(link.wanted, first.received, link.journal.next)
             self.hub.metrics.resumed()
         else:
             raise ProtocolError("the first message is neither open nor resume")
@@ -344,12 +346,15 @@ class Connection:
             self._fenced(link)  # before anything of the newer connection's is touched
             link.changed.clear()
             await self._tell(link)
-            for frame in self._due(link):
-                await self._send(frame.pack())
+            while due := self.out.next(link.journal):
+                frame, skipped = due
+                if skipped:
+                    await self._send(wire.message("event", name="skipped", ticks=skipped))
+                await self._send(self.out.passed(frame, skipped).pack())
                 self._fenced(link)
-                self.sent = frame.seq
                 link.stream.sent(frame.pts, self.hub.clock())
-            given = link.over == "cancelled" or self.sent == link.journal.next - 1
+                await self._tell(link)
+            given = link.over == "cancelled" or self.out.sent == link.journal.next - 1
             if link.over and given and not link.news:
                 await self._leave(link)
                 return
@@ -361,19 +366,6 @@ class Connection:
         while link.news:
             await self._send(link.news.popleft())
             self._fenced(link)
-
-    def _due(self, link: Link) -> list[wire.Frame]:
-        """The frames to send now. A live listener too slow for them gets the newest only, and is told."""
-        frames = link.journal.after(max(self.sent, link.journal.oldest - 1))
-        if link.stream.live is None or len(frames) < 2:
-            return frames
-        newest, behind = frames[-1].pts, LAG * link.wanted.rate
-        if newest - frames[0].pts <= behind or self.sent < 0 or self.fresh:
-            self.fresh = False
-            return frames
-        kept = [frame for frame in frames if newest - frame.pts <= behind / 4]
-        link.say("event", name="skipped", ticks=kept[0].pts - frames[0].pts)
-        return kept
 
     async def _leave(self, link: Link) -> None:
         """Say why it is over, and close."""
@@ -405,14 +397,3 @@ class Connection:
             await self.socket.close(close, str(error)[:120])
         except (WebSocketDisconnect, RuntimeError):
             log.debug("a client left before it was told: %s", error)
-
-
-def _joined(chunks: list[Chunk]) -> list[Chunk]:
-    """Chunks that follow on one another as one, so that small hops do not each become a frame."""
-    whole: list[Chunk] = []
-    for chunk in chunks:
-        if whole and whole[-1].end == chunk.pts:
-            whole[-1] = join([whole[-1], chunk])
-        else:
-            whole.append(chunk)
-    return whole

@@ -13,7 +13,9 @@ from riverrun.media import Chunk
 from riverrun.streaming import wire
 from riverrun.streaming.access import digest
 from riverrun.streaming.engine import run
+from riverrun.streaming.ws import Connection
 from tests.models.toys import Loudness, Smooth
+from tests.streaming.calling import murmur
 from tests.streaming.serving import RATE, Audio, Peer, call, dial, noise, server
 
 pytestmark = pytest.mark.anyio
@@ -325,6 +327,43 @@ async def test_a_client_that_says_nothing_for_long_may_come_back() -> None:
             await second.say(wire.Finish())
             assert (await second.until("ended"))["reason"] == "finished"
             assert len(second.sound()) == 320
+
+
+async def test_a_live_client_that_acknowledges_nothing_is_not_told_of_sound_it_has() -> None:
+    async with server(streams={"journal": 0.1}) as (at, _), call(at, live=0.5) as peer:
+        for i in range(50):
+            await peer.send(noise(320), first=i, last=i == 49)
+            await asyncio.sleep(0.005)
+        await peer.until("ended")
+        assert len(peer.sound()) == 50 * 320
+        assert "skipped" not in [m.get("name") for m in peer.told]
+
+
+@pytest.mark.parametrize("journal", [10.0, 0.5], ids=["all is kept", "the oldest is not"])
+async def test_where_a_slow_live_listener_misses_sound_the_joint_does_not_click(
+    journal: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way, send = asyncio.Event(), Connection._send
+    way.set()
+
+    async def slow(self: Connection, message: str | bytes) -> None:
+        await way.wait()
+        await send(self, message)
+
+    monkeypatch.setattr(Connection, "_send", slow)
+    said = murmur(4)[: 4 * RATE]
+    async with server(streams={"journal": journal}) as (at, hub), call(at, live=0.5) as peer:
+        for i in range(200):
+            if i in (50, 150):
+                (way.clear if i == 50 else way.set)()
+            await peer.send(said[320 * i : 320 * (i + 1)], first=i, last=i == 199)
+            await asyncio.sleep(0.005)
+        await peer.until("ended")
+        (skipped,) = [m["ticks"] for m in peer.told if m.get("name") == "skipped"]
+        heard = peer.sound()
+        assert skipped > RATE and len(heard) == 4 * RATE - skipped
+        own = np.abs(np.diff(offline(said)[:, 0])).max()
+        assert np.abs(np.diff(heard[:, 0])).max() <= own
 
 
 async def test_a_server_that_stops_tells_its_streams_and_waits_for_nobody() -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import struct
+import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -31,6 +32,9 @@ class Seat:
     batch: "Batch | None" = None
     cost: float = 0.0  # seconds that its hop has taken so far
     error: SessionEnded | None = None
+    polling: threading.Lock = field(
+        default_factory=threading.Lock
+    )  # held while the session is polled, or saved
     changed: Callable[[], None] = field(default=lambda: None)  # called when there is output, room or an end
     rungs: tuple[str, ...] = ()  # what it can do with less of, in the order it is given up
     ladder: Ladder = field(init=False)
@@ -166,7 +170,8 @@ def save(seat: Seat) -> bytes:
     """A session and its state. Raises SessionEnded if it has none any more."""
     if not seat.active:
         raise seat.error or SessionEnded(f"session {seat.name} has given its last chunk")
-    inside = saving.save(seat.session)
+    with seat.polling:
+        inside = saving.save(seat.session)
     return struct.pack("<Q", len(inside)) + inside + save_state(seat.own())
 
 

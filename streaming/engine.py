@@ -180,7 +180,8 @@ class Engine:
         while True:
             event.clear()
             over = seat.session.ended[port]
-            chunks = seat.session.poll(port)
+            with seat.polling:
+                chunks = seat.session.poll(port)
             if chunks:
                 self._nudge(session)  # there is room for more
                 return chunks
@@ -225,8 +226,9 @@ class Engine:
 
     def steps(self, session: str) -> list[tuple[int, int, float, float]]:
         """What `Session.stepped` noted since the last call."""
-        steps = self._seat(session).session.steps
-        return [steps.popleft() for _ in range(len(steps))]
+        seat = self._seat(session)
+        with seat.polling:
+            return [seat.session.steps.popleft() for _ in range(len(seat.session.steps))]
 
     def given_up(self, session: str) -> tuple[str, ...]:
         """What a session does with less of now, since the machine is too slow."""

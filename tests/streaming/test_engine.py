@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,10 +13,12 @@ from riverrun.media import Chunk, join
 from riverrun.models import InvalidRequest
 from riverrun.models.contract import Outputs
 from riverrun.models.state import State
+from riverrun.streaming import saving
+from riverrun.streaming.batch import sit
 from riverrun.streaming.engine import Engine, run
 from riverrun.streaming.errors import AtCapacity, ProtocolError, SessionEnded, TooSlow
 from riverrun.streaming.handle import Handle
-from riverrun.streaming.session import Live
+from riverrun.streaming.session import Live, Session
 from tests.models.toys import Loudness, Smooth, Teller, Text
 from tests.streaming.test_session import Audio, pieces, sound
 
@@ -55,6 +58,39 @@ def engine() -> Iterator[Engine]:
         engine.add("teller", Teller())
         yield engine
     torch.set_num_threads(threads)
+
+
+@pytest.mark.anyio
+async def test_a_session_is_saved_whole_while_it_is_polled(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freeze = saving._freeze
+
+    def slow(value: object, arrays: dict[str, Audio]) -> object:
+        if isinstance(value, Chunk):
+            time.sleep(0.002)  # in which the other thread goes on
+        return freeze(value, arrays)
+
+    monkeypatch.setattr(saving, "_freeze", slow)
+    name, saved = await engine.open("smooth", Loudness(), 16_000), []
+
+    async def save() -> None:
+        while True:
+            saved.append(await engine.save(name))
+
+    tasks = [
+        asyncio.create_task(engine.feed(name, Chunk(sound(16_000), 0, 16_000))),
+        asyncio.create_task(save()),
+    ]
+    polled = 0
+    while polled < 15_000:
+        polled += sum(map(len, await engine.poll(name)))
+    tasks[1].cancel()
+    _, ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(ended, asyncio.CancelledError) and saved
+    for data in saved:
+        session = sit("again", Smooth(), Loudness(), Session(Smooth().spec, 16_000), data).session
+        assert sum(map(len, session.outboxes[0])) == session.given - session.polled
 
 
 async def everything(engine: Handle, session: str) -> list[Chunk]:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from riverrun.streaming.errors import StreamError
@@ -103,19 +104,22 @@ class Access:
             raise NoKey("the API key is missing or unknown: send Authorization: Bearer KEY")
 
     def _rate(self, scope: Scope) -> None:
-        address, now = (scope.get("client") or ("", 0))[0], self.clock()
-        bucket = self.buckets.pop(address, None)
+        host, now = (scope.get("client") or ("", 0))[0], self.clock()
+        bucket = self.buckets.pop(host, None)
         limits = self.settings.access
         bucket = bucket or Bucket(limits.requests, limits.burst, now)
-        self.buckets[address] = bucket  # the one used last is last
+        self.buckets[host] = bucket  # the one used last is last
         while len(self.buckets) > ADDRESSES:
             del self.buckets[next(iter(self.buckets))]
         if wait := bucket.take(now):
-            error = TooMany(
-                f"more than {limits.requests:g} requests a second from {address}: wait {wait:.1f} s"
-            )
+            error = TooMany(f"more than {limits.requests:g} requests a second from {host}: wait {wait:.1f} s")
             error.retry_after = wait  # type: ignore[attr-defined]
             raise error
+
+
+def address(connection: HTTPConnection) -> str:
+    """Where a client is."""
+    return connection.client.host if connection.client else ""
 
 
 def digest(key: str) -> str:

@@ -12,6 +12,7 @@ from riverrun.models.errors import InvalidRequest
 from riverrun.streaming.errors import AtCapacity
 from riverrun.streaming.handle import Handle
 from riverrun.streaming.metrics import Metrics
+from riverrun.streaming.problems import TooMany
 from riverrun.streaming.session import RATES
 from riverrun.streaming.settings import Settings
 from riverrun.streaming.stream import Stream
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CHANNELS = 8
+LONGEST = 60  # seconds of delay that live sound may have
 KEEP = 0.25  # seconds between looks at whether the engine is alive
 PULSE = 0.05  # seconds between two beats by which the event loop's lateness is told
 
@@ -44,6 +46,7 @@ class Hub:
         self.replies: dict[str, Reply] = {}  # of uploads, by session
         self.calls: dict[str, Peer] = {}  # callers and listeners over WebRTC
         self.casts: dict[str, Call] = {}  # the callers, by the names they are heard under
+        self.decoding = 0  # uploads
         self.ready = self.draining = False
         self.clock: Callable[[], float] = time.monotonic
         self.late: deque[float] = deque(
@@ -70,8 +73,8 @@ class Hub:
             self.late.append(max(0.0, self.clock() - due))
             self.metrics.loop.set(max(self.late))
 
-    async def open(self, wanted: Open, transport: str) -> Stream:
-        """Start a stream. Raises AtCapacity, InvalidRequest, ProtocolError."""
+    async def open(self, wanted: Open, transport: str, address: str = "") -> Stream:
+        """Start a stream for a client at an address. Raises AtCapacity, TooMany, InvalidRequest, ProtocolError."""
         if self.draining or not self.ready:
             raise AtCapacity("the server is stopping" if self.draining else "the server is starting", 2.0)
         if not self.engine.alive:
@@ -80,12 +83,17 @@ class Hub:
             raise AtCapacity(
                 f"{len(self.streams)} streams are open, which is the limit: try again later", 5.0
             )
+        most = self.settings.streams.per_address
+        if address and sum(stream.address == address for stream in self.streams.values()) >= most:
+            raise TooMany(f"{address} has {most} streams, which is the limit: end one of them first")
+        if wanted.live is not None and not 0 < wanted.live <= LONGEST:
+            raise InvalidRequest(f"live is {wanted.live:g}, expected more than 0 s and up to {LONGEST} s")
         if wanted.rate not in RATES or not 1 <= wanted.channels <= CHANNELS:
             raise InvalidRequest(
                 f"rate is {wanted.rate} and channels {wanted.channels}, expected "
                 f"{RATES.start} to {RATES.stop - 1} Hz and 1 to {CHANNELS}"
             )
-        stream = Stream(self, wanted, transport)
+        stream = Stream(self, wanted, transport, address)
         self.streams[id(stream)] = stream  # counted from now on, so that two cannot take the last place
         try:
             await stream.begin()

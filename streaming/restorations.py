@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, File, Form, Header, Request, UploadFile
@@ -14,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from riverrun.models.errors import InvalidRequest
 from riverrun.streaming import wire
+from riverrun.streaming.access import address
 from riverrun.streaming.errors import AtCapacity, StreamError
 from riverrun.streaming.problems import NotFound, TooBig
 from riverrun.streaming.stream import Stream
@@ -30,8 +32,8 @@ PIECE = 1 << 16  # bytes sent at once
 class Reply:
     """The bytes of one restored recording: made ahead of the client by so much, kept behind it by as much."""
 
-    def __init__(self, hub: "Hub", form: str) -> None:
-        self.hub, self.form = hub, form
+    def __init__(self, hub: "Hub", form: str, rate: int) -> None:
+        self.hub, self.form, self.rate = hub, form, rate
         self.session, self.token = secrets.token_hex(8), secrets.token_urlsafe(24)
         self.size = hub.settings.files.journal_bytes // 2
         self.data, self.base = bytearray(), 0  # what is kept, and at which byte of the whole it starts
@@ -153,23 +155,13 @@ async def restore(
         raise TooBig(f"the file has {file.size} bytes, the limit is {limits.bytes}: cut it")
     if len(hub.replies) >= limits.at_once + hub.settings.streams.sessions:
         raise AtCapacity("too many replies wait for their clients", 10.0)
+    if hub.decoding >= limits.at_once:
+        raise AtCapacity(f"{hub.decoding} recordings are worked on, which is the limit: try again later", 5.0)
     await hub.engine.check(model, {"strength": strength, "seed": seed})  # refused before anything is decoded
-    with await asyncio.to_thread(_kept, file.file) as copy:
-        decoding = await Decoding.start(copy, limits)  # has the file open by now
-    head = decoding.head
-    wanted = wire.Open(model, {"strength": strength, "seed": seed}, head.rate, head.channels, band=band)
-    try:
-        stream = await hub.open(wanted, "http")
-    except BaseException:
-        await decoding.close()
-        raise
-    reply = Reply(hub, head.reply(response_format))
-    hub.replies[reply.session] = reply
-    reply.work = asyncio.create_task(_work(reply, stream, decoding))
-    async with (
-        reply.changed
-    ):  # an upload that is damaged at its start is an error with a status, not a cut reply
-        await reply.changed.wait_for(lambda: reply.ticks >= stream.rate or reply.ahead or reply.done)
+    asked = wire.Open(model, {"strength": strength, "seed": seed}, band=band)
+    reply = await _begin(hub, file.file, asked, response_format, address(request))
+    async with reply.changed:  # an upload damaged at its start is an error with a status, not a cut reply
+        await reply.changed.wait_for(lambda: reply.ticks >= reply.rate or reply.ahead or reply.done)
     if reply.failure:
         await reply.stop()
         raise reply.failure
@@ -223,6 +215,26 @@ def _response(reply: Reply, start: int) -> StreamingResponse:
     return Resumable(reply, start, 206 if start else 200, headers)
 
 
+async def _begin(hub: "Hub", file: BinaryIO, asked: wire.Open, form: str, host: str) -> Reply:
+    """Decode a file and restore it as it comes; if anything fails, nothing is left of either."""
+    decoding: Decoding | None = None
+    hub.decoding += 1
+    try:
+        with await asyncio.to_thread(_kept, file) as copy:
+            decoding = await Decoding.start(copy, hub.settings.files)  # has the file open by now
+        head = decoding.head
+        stream = await hub.open(replace(asked, rate=head.rate, channels=head.channels), "http", host)
+    except BaseException:
+        hub.decoding -= 1
+        if decoding:
+            await decoding.close()
+        raise
+    reply = Reply(hub, head.reply(form), head.rate)
+    hub.replies[reply.session] = reply
+    reply.work = asyncio.create_task(_work(reply, stream, decoding))
+    return reply
+
+
 def _kept(file: BinaryIO) -> BinaryIO:
     """A real file with what was uploaded, at its start, for the child to read."""
     import shutil
@@ -256,6 +268,7 @@ async def _work(reply: Reply, stream: Stream, decoding: Decoding) -> None:
     except Exception as error:
         failure = error
     finally:
+        reply.hub.decoding -= 1
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
         await asyncio.shield(decoding.close())

@@ -8,6 +8,7 @@ from riverrun.streaming.problems import TooBig
 
 LONGEST = 1 << 16  # characters of a description
 MOST = 64  # candidates in one
+SECTIONS = 8  # of media in one; each may have sockets of its own
 OPUS = re.compile(r"^a=rtpmap:(\d+) opus/48000", re.MULTILINE | re.IGNORECASE)
 
 
@@ -24,6 +25,9 @@ def offer(text: str) -> str:
         raise InvalidRequest("the body is no SDP: its first line is not v=0")
     if not any(line.startswith("m=audio ") for line in lines) or not OPUS.search("\n".join(lines)):
         raise InvalidRequest("the SDP offers no sound in Opus, the only codec that is taken")
+    sections = sum(line.startswith("m=") for line in lines)
+    if sections > SECTIONS:
+        raise InvalidRequest(f"the SDP has {sections} sections of media, the limit is {SECTIONS}")
     for needed in ("a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:"):
         if not any(line.startswith(needed) for line in lines):
             raise InvalidRequest(f"the SDP has no {needed} line, so nobody can connect")

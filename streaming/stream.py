@@ -33,8 +33,9 @@ class Stream:
     and gives the same samples.
     """
 
-    def __init__(self, hub: "Hub", wanted: Open, transport: str) -> None:
+    def __init__(self, hub: "Hub", wanted: Open, transport: str, address: str = "") -> None:
         self.hub, self.engine, self.wanted, self.transport = hub, hub.engine, wanted, transport
+        self.address = address  # of the client
         self.name, self.rate, self.channels, self.live = "", wanted.rate, wanted.channels, wanted.live
         self.values = dict(wanted.request)
         self.latency, self.ledger = 0.0, Ledger(wanted.rate)

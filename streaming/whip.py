@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from riverrun.models.errors import InvalidRequest, ModelError
 from riverrun.streaming import sdp, wire
+from riverrun.streaming.access import address
 from riverrun.streaming.errors import AtCapacity, ProtocolError, StreamError
 from riverrun.streaming.problems import Conflict, NotFound, Precondition, TooBig, WrongType
 from riverrun.streaming.webrtc import RATE, Call, Listener, Peer
@@ -51,7 +52,7 @@ async def publish(
     hub: Hub = request.app.state.hub
     offer = await _body(request, SDP)
     values = {name: v for name, v in {"strength": strength, "seed": seed}.items() if v is not None}
-    call, answer = await _call(hub, offer, pipeline, values, stream)
+    call, answer = await _call(hub, offer, pipeline, values, stream, address(request))
     return _created(hub, call, answer, f'</v1/whep/{call.name}>; rel="alternate"; type="{SDP}"')
 
 
@@ -95,7 +96,7 @@ async def configuration(request: Request) -> dict[str, Any]:
 async def duplex(request: Request, offer: Offer) -> dict[str, str]:
     """Begin a call both ways."""
     hub: Hub = request.app.state.hub
-    call, answer = await _call(hub, offer.sdp, offer.model, offer.request, offer.stream)
+    call, answer = await _call(hub, offer.sdp, offer.model, offer.request, offer.stream, address(request))
     return {"sdp": answer, "type": "answer", "call": f"/v1/calls/{call.id}", "stream": call.name}
 
 
@@ -129,7 +130,7 @@ async def manners(call: str) -> Response:
 
 
 async def _call(
-    hub: "Hub", offer: str, model: str, values: dict[str, Any], name: str | None
+    hub: "Hub", offer: str, model: str, values: dict[str, Any], name: str | None, address: str
 ) -> tuple[Call, str]:
     """Open a stream for an offer and answer it; if anything fails, nothing is left of either."""
     if model not in hub.models:
@@ -138,11 +139,14 @@ async def _call(
         raise Conflict(f"stream {name!r} is being sent already: choose another name, or end that call")
     sdp.offer(offer)  # refused before anything is opened
     wanted = wire.Open(model, values, RATE, 2 if sdp.stereo(offer) else 1, live=hub.settings.streams.delay)
-    stream = await _room(hub).open(wanted, "webrtc")
-    if name in hub.casts:  # since we looked
+    stream = await _room(hub).open(wanted, "webrtc", address)
+    try:
+        if name in hub.casts:  # since we looked
+            raise Conflict(f"stream {name!r} is being sent already")
+        call = Call(_room(hub), stream, name or secrets.token_urlsafe(9))
+    except BaseException:
         await stream.close()
-        raise Conflict(f"stream {name!r} is being sent already")
-    call = Call(hub, stream, name or secrets.token_urlsafe(9))
+        raise
     hub.casts[call.name] = call
     return call, await _begin(hub, call, offer)
 

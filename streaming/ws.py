@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from riverrun.media import Chunk
 from riverrun.media.chunk import Array
 from riverrun.streaming import wire
+from riverrun.streaming.access import address
 from riverrun.streaming.controls import Controls
 from riverrun.streaming.errors import ProtocolError, StreamError, TooSlow
 from riverrun.streaming.journal import Intake, Journal
@@ -275,7 +276,7 @@ class Connection:
         if isinstance(first, wire.Open):
             if first.version != wire.VERSION:
                 raise ProtocolError(f"version is {first.version}, this server speaks {wire.VERSION}")
-            stream = await self.hub.open(first, "ws")
+            stream = await self.hub.open(first, "ws", address(self.socket))
             self.link = Link(self.hub, first, stream)
             self.hub.links[self.link.session] = self.link
             self.out = Outgoing(first)

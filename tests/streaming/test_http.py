@@ -201,6 +201,20 @@ async def test_a_reply_may_be_longer_in_a_second_than_what_is_kept_of_it() -> No
         assert reply.status_code == 200 and len(read(reply.content)[0]) == 2 * 48_000
 
 
+async def test_so_many_recordings_are_restored_at_once_and_no_more() -> None:
+    sound = recording(noise(2 * RATE))
+    async with server({"smooth": Slow()}, files={"at_once": 1}) as (at, hub):
+        first = asyncio.create_task(post(at, sound))
+        while not hub.replies:
+            await asyncio.sleep(0.01)
+        second = await post(at, sound)
+        assert second.status_code == 503 and int(second.headers["retry-after"]) >= 1
+        assert (await first).status_code == 200
+        assert (await post(at, sound)).status_code == 200
+        assert (await post(at, b"nothing")).status_code in (400, 415)
+        assert not hub.decoding
+
+
 async def test_models_health_and_figures_are_there() -> None:
     async with (
         server({"smooth": Volume()}) as (at, hub),

@@ -156,6 +156,25 @@ async def test_a_full_house_says_when_to_come_back() -> None:
         assert reply.status_code == 503 and int(reply.headers["retry-after"]) >= 1
 
 
+async def test_a_full_house_is_full_for_those_too_who_come_at_once() -> None:
+    async with client(webrtc={"sessions": 2}) as (http, hub):
+        offers = [await offer() for _ in range(6)]
+        replies = await asyncio.gather(
+            *(http.post("/v1/whip/smooth", content=o, headers=SDP) for o in offers)
+        )
+        assert sorted(r.status_code for r in replies) == [201, 201, 503, 503, 503, 503]
+        assert len(hub.streams) == len(hub.calls) == len(hub.casts) == 2
+
+
+async def test_an_offer_of_many_sections_is_refused() -> None:
+    async with client() as (http, hub):
+        text = await offer()
+        text += text[text.index("m=audio") :] * 20
+        reply = await http.post("/v1/whip/smooth", content=text, headers=SDP)
+        assert reply.status_code == 400 and "21 sections" in reply.json()["error"]["message"]
+        assert not hub.calls and not hub.streams
+
+
 async def test_a_name_belongs_to_one_sender_at_a_time() -> None:
     async with client() as (http, _):
         path = "/v1/whip/smooth?stream=studio"

@@ -172,6 +172,7 @@ async def test_update_acts_and_a_wrong_one_is_told_without_ending_the_stream() -
         ('{"type": "ack", "seq": 1}', 4000),
         ('{"type": "open", "model": "none"}', 4001),
         ('{"type": "open", "model": "smooth", "rate": 5}', 4001),
+        ('{"type": "open", "model": "smooth", "live": -1}', 4001),
         ('{"type": "open", "model": "smooth", "request": {"gain": "loud"}}', 4001),
         ('{"type": "open", "model": "smooth", "version": 2}', 4000),
         (b"\x00" * 30, 4000),
@@ -231,6 +232,17 @@ async def test_a_full_server_says_so_and_when_to_come_back() -> None:
             with pytest.raises(ConnectionClosed):
                 await peer.hear()
             assert peer.socket.close_code == 1013
+
+
+async def test_an_address_has_so_many_streams_and_no_more() -> None:
+    async with server(streams={"per_address": 1}) as (at, hub), call(at) as peer:
+        async with dial(at) as other:
+            await other.say(wire.Open("smooth", rate=RATE))
+            assert (await other.until("error"))["error"]["code"] == "too_many"
+        await peer.send(noise(320))
+        await peer.until("ended")
+        async with call(at) as other:
+            assert other.opened
 
 
 async def test_an_engine_that_dies_is_replaced_and_not_a_sample_differs() -> None:

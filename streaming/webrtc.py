@@ -225,9 +225,14 @@ class Peer:
         self.over: str | None = None
         self.tasks: list[asyncio.Task[None]] = []
         self.ending: asyncio.Task[None] | None = None
+        self.answering = asyncio.Lock()  # what is closed meanwhile would open sockets afterwards
 
     async def answer(self, offer: str) -> str:
         """Begin as an offer asks; give the answer. Raises InvalidRequest, ProtocolError."""
+        async with self.answering:
+            return await self._answer(offer)
+
+    async def _answer(self, offer: str) -> str:
         connection, self.remote = self.connection, sdp.fragment(offer)
         try:
             await connection.setRemoteDescription(RTCSessionDescription(sdp.offer(offer), "offer"))
@@ -294,6 +299,11 @@ class Peer:
     async def _changed(self) -> None:
         if self.connection.connectionState in ("failed", "closed"):
             self.end("left")
+        if self.connection.connectionState == "connected":
+            self.met()
+
+    def met(self) -> None:
+        """The peer is there."""
 
     def end(self, why: str) -> asyncio.Task[None]:
         """Free everything, soon. Twice is once; the task is done when it is."""
@@ -305,9 +315,10 @@ class Peer:
 
     async def _end(self) -> None:
         self.hub.calls.pop(self.id, None)
-        for task in self.tasks:
-            task.cancel()
-        await self.connection.close()
+        async with self.answering:
+            for task in self.tasks:
+                task.cancel()
+            await self.connection.close()
 
 
 class Call(Peer):
@@ -319,7 +330,8 @@ class Call(Peer):
         stream.notice = self.say
         self.ear = Ear(stream.channels, hub.clock)
         self.mouth = Mouth(stream.channels, math.ceil(stream.latency * RATE))
-        self.tracks: list[Track] = []
+        self.own: Track | None = None  # what goes back to the caller
+        self.tracks: list[Track] = []  # what goes to anybody
         self.channel: RTCDataChannel | None = None
         self.controls = Controls(stream, self.say, hub.settings.streams.controls, hub.clock)
         self.messages: asyncio.Queue[str] = asyncio.Queue(MESSAGES)
@@ -336,14 +348,20 @@ class Call(Peer):
     def silent(self, now: float) -> bool:
         return now - self.ear.heard > self.limits.idle
 
+    def met(self) -> None:
+        self.ear.heard = self.hub.clock()  # the time it took to connect was no silence
+
     def listen(self, track: Track) -> None:
-        """Give a track all packets from now on."""
+        """Give a track all packets from now on, or its end if there are none any more."""
+        if self.ending:
+            track.stop()
+            return
         self.tracks.append(track)
         track.on("ended", lambda: self.tracks.remove(track) if track in self.tracks else None)
 
-    async def answer(self, offer: str) -> str:
+    async def _answer(self, offer: str) -> str:
         """As every peer's; the work begins."""
-        answer = await super().answer(offer)
+        answer = await super()._answer(offer)
         for track in self.tracks:
             if not self._sends():
                 track.stop()
@@ -358,11 +376,14 @@ class Call(Peer):
         if not hasattr(transceiver.receiver, BUFFER):
             raise RuntimeError(f"aiortc's receiver has no {BUFFER}: this release of it cannot be used")
         setattr(transceiver.receiver, BUFFER, self.ear)
-        track = Track(lambda pts: self.stream.sent(pts - OWN_AHEAD, self.hub.clock()))
-        self.listen(track)
-        self.connection.addTrack(track)
+        self.own = Track(lambda pts: self.stream.sent(pts - OWN_AHEAD, self.hub.clock()))
+        self.listen(self.own)
+        self.connection.addTrack(self.own)
 
     def _open(self, channel: RTCDataChannel) -> None:
+        if self.channel:
+            channel.close()  # one is enough
+            return
         self.channel = channel
         channel.on("message", self._told)
         wanted = self.stream.wanted
@@ -412,9 +433,10 @@ class Call(Peer):
             self.stream.sent(chunk.pts, self.hub.clock())
             return
         for packet in self.mouth.add(chunk):
-            skipped = max(track.put(packet) for track in self.tracks)
-            if skipped:
-                self.say("event", name="skipped", ticks=skipped * FRAME)
+            for track in self.tracks:
+                skipped = track.put(packet)
+                if skipped and track is self.own:  # what others miss is not the caller's business
+                    self.say("event", name="skipped", ticks=skipped * FRAME)
 
     async def _guard(self, work: Any) -> None:
         """Do a part of the work; what goes wrong in it ends the call, and no other."""
@@ -451,8 +473,8 @@ class Listener(Peer):
     def _media(self, transceiver: Any) -> None:
         track = Track()
         self.connection.addTrack(track)
-        self.call.listen(track)
         track.on("ended", lambda: self.end("finished"))
+        self.call.listen(track)
 
 
 def _offer(transport: Any, hosts: list[str]) -> None:

@@ -153,6 +153,74 @@ async def test_however_a_call_ends_it_frees_its_compute(how: str) -> None:
         await gone(hub)
 
 
+async def test_the_time_that_connecting_takes_is_no_silence() -> None:
+    async with server(webrtc={**LOCAL, "idle": 1.2}) as (at, hub), caller(at, murmur(8)) as peer:
+        body = {"sdp": await peer.offer(), "model": "smooth"}
+        reply = await peer.client.post(f"http://{at}/v1/webrtc/offer", json=body)
+        await asyncio.sleep(1.3)
+        await peer.answered(reply.json()["sdp"])
+        line = Line(loss=1.0)
+        peer.over(line)
+        await peer.connected()
+        await asyncio.sleep(0.7)
+        assert line.lost, "the first words are lost"
+        line.loss = 0.0
+        await peer.until(1)
+
+
+async def test_one_data_channel_is_enough() -> None:
+    async with server(webrtc=LOCAL) as (at, _), caller(at, murmur(8)) as peer:
+        await peer.duplex()
+        await peer.told_of("opened")
+        more = [peer.connection.createDataChannel(f"more {i}") for i in range(3)]
+        for _ in range(100):
+            if all(channel.readyState == "closed" for channel in more):
+                break
+            await asyncio.sleep(0.05)
+        assert all(channel.readyState == "closed" for channel in more)
+        peer.say("clock", at=5)
+        await peer.told_of("clock")
+
+
+async def test_who_begins_to_listen_as_a_call_ends_is_not_left_waiting() -> None:
+    async with (
+        server(webrtc=LOCAL) as (at, hub),
+        caller(at, murmur(8)) as publisher,
+        caller(at, talks=False) as late,
+    ):
+        await publisher.post("/v1/whip/smooth?stream=studio")
+        (call,) = hub.casts.values()
+        await call.end("left")
+        hub.casts["studio"] = call  # as found just before
+        late.connection.addTransceiver("audio", "recvonly")
+        assert (await late.post("/v1/whep/studio")).status_code == 201
+        del hub.casts["studio"]
+        await gone(hub)
+
+
+async def test_what_a_listener_misses_is_not_told_to_the_caller() -> None:
+    async with (
+        server(webrtc=LOCAL) as (at, hub),
+        caller(at, murmur(8)) as peer,
+        caller(at, talks=False) as absent,
+    ):
+        told = await peer.duplex(stream="studio")
+        await peer.until(0.5)
+        (call,) = hub.casts.values()
+        assert call.own
+        call.own.put = lambda packet, put=call.own.put: 0 * put(packet)  # type: ignore[method-assign, misc]
+        absent.connection.addTransceiver("audio", "recvonly")
+        offer = await absent.offer()
+        reply = await absent.client.post(
+            f"http://{at}/v1/whep/{told['stream']}",
+            content=offer,
+            headers={"content-type": "application/sdp"},
+        )
+        assert reply.status_code == 201, "and does not connect"
+        await peer.until(1.5)
+        assert "skipped" not in [m.get("name") for m in peer.told]
+
+
 async def test_a_caller_that_never_connects_is_not_waited_for() -> None:
     async with server(webrtc={**LOCAL, "ice_timeout": 0.3}) as (at, hub), caller(at, murmur(1)) as peer:
         body = {"sdp": await peer.offer(), "model": "smooth"}

@@ -118,13 +118,13 @@ async def _launch(hub: Hub) -> None:
 
 
 async def drain(hub: Hub, now: Callable[[], bool] = lambda: True) -> None:
-    """Take no more streams; those that are open may end for a while, unless it is to be `now`, and then hear that it is over.
+    """Take no more streams, let those that are open end for a while unless it is to be `now`, and end the rest.
 
     Twice is once.
     """
-    seconds = 0.0 if hub.draining else hub.settings.streams.drain
-    hub.draining, until = True, hub.clock() + seconds
-    for stream in list(hub.streams.values()) if seconds else ():
+    again, seconds = hub.draining, hub.settings.streams.drain
+    hub.draining, until = True, hub.clock() + (0.0 if again else seconds)
+    for stream in list(hub.streams.values()) if not again else ():
         stream.notice("event", name="draining", seconds=seconds)
     while hub.streams and hub.clock() < until and not now():
         await asyncio.sleep(LOOK)

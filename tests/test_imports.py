@@ -148,7 +148,7 @@ def test_sdk_imports_what_is_heavy_inside_functions() -> None:
                 "sdk/cli/",
             ),
         ),
-        ("threading", ("streaming/lane.py", "streaming/shelf.py", "sdk/blocking.py")),
+        ("threading", ("streaming/batch.py", "streaming/lane.py", "streaming/shelf.py", "sdk/blocking.py")),
         ("concurrent", ("streaming/lane.py",)),
         ("asyncio", ("streaming/", "sdk/")),
         ("aiortc", ("streaming/webrtc.py",)),

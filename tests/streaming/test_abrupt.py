@@ -131,7 +131,7 @@ def unplug(peer: Caller) -> None:
 
 async def gone(hub: Hub, wait: float = 5.0) -> None:
     for _ in range(int(wait / 0.02)):
-        if not (hub.calls or hub.casts or hub.streams or hub.engine.seats):
+        if not (hub.calls or hub.casts or hub.streams or hub.engine.sessions):
             return
         await asyncio.sleep(0.02)
     raise AssertionError(f"{hub.calls}, {hub.streams} are left")

@@ -170,7 +170,7 @@ async def _talk(peer: Peer, frames: int) -> None:
 async def _gone(hub: Hub) -> None:
     """The compute is free, and no connection is kept."""
     for _ in range(250):
-        if not (hub.streams or hub.links or hub.engine.seats):
+        if not (hub.streams or hub.links or hub.engine.sessions):
             return
         await asyncio.sleep(0.02)
     raise AssertionError(f"{hub.links} are left")

@@ -391,7 +391,7 @@ async def test_a_server_that_stops_tells_its_streams_and_waits_for_nobody() -> N
             await peer.hear()
         assert peer.socket.close_code == 1001
         await stopping
-        assert not hub.links and not hub.engine.seats
+        assert not hub.links and not hub.engine.sessions
 
 
 async def test_the_ledger_is_told_when_asked() -> None:

@@ -1,11 +1,11 @@
-"""Uploads: decoded in a child process that is killed when its client goes; encoded on the way out."""
+"""Recordings: decoded in a child process that can be killed, sent through a stream, encoded on the way out."""
 
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from riverrun.media import Chunk, Writer
 from riverrun.media.chunk import Array
 from riverrun.media.errors import CorruptMedia, MediaError, UnsupportedMedia
 from riverrun.streaming.settings import Files
+
+if TYPE_CHECKING:
+    from riverrun.streaming.stream import Stream
 
 BLOCK = 1 << 16  # bytes read from the child at once
 FORMATS = {  # response_format -> container, codec, content type
@@ -103,6 +106,46 @@ class Decoding:
         await self.process.communicate()
 
 
+async def through(stream: "Stream", decoding: Decoding) -> AsyncGenerator[Chunk, None]:
+    """Send a recording through a stream, and give the chunks that come out; both are closed at the end.
+
+    Use it in an `aclosing`. Raises MediaError, SessionEnded.
+    """
+    feeding = asyncio.create_task(_feed(stream, decoding))
+    try:
+        over = False
+        while not over:
+            chunks = await _either(stream, feeding)
+            for chunk in chunks:
+                if len(chunk):
+                    yield chunk
+            over = not chunks or chunks[-1].last
+        await feeding
+    finally:
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
+        await asyncio.shield(decoding.close())
+        await asyncio.shield(stream.close())
+
+
+async def _either(stream: "Stream", feeding: "asyncio.Task[None]") -> list[Chunk]:
+    """The next chunks, unless feeding has failed, which would let one wait for ever."""
+    reading = asyncio.create_task(stream.read())
+    try:
+        await asyncio.wait({reading, feeding}, return_when=asyncio.FIRST_COMPLETED)
+        if feeding.done():
+            feeding.result()
+        return await reading
+    finally:
+        reading.cancel()
+
+
+async def _feed(stream: "Stream", decoding: Decoding) -> None:
+    async for block in decoding.blocks():
+        await stream.feed(block)
+    await stream.finish()
+
+
 class Sink:
     """A binary file that only collects what is written."""
 
@@ -126,11 +169,8 @@ class Encoding:
     """Chunks in, bytes of a container out; what it does takes time and belongs into a thread."""
 
     def __init__(self, form: str, rate: int, channels: int) -> None:
-        container, codec, _ = FORMATS[form]
         self.sink = Sink()
-        self.writer = Writer(
-            cast(BinaryIO, self.sink), rate=rate, channels=channels, codec=codec, format=container
-        )
+        self.writer = writer(cast(BinaryIO, self.sink), form, rate, channels)
 
     def add(self, chunk: Chunk) -> bytes:
         """Encode a chunk; nothing may come out yet."""
@@ -141,3 +181,9 @@ class Encoding:
         """What is left."""
         self.writer.close()
         return self.sink.take()
+
+
+def writer(file: BinaryIO, form: str, rate: int, channels: int) -> Writer:
+    """What writes sound into an open file in one of FORMATS."""
+    container, codec, _ = FORMATS[form]
+    return Writer(file, rate=rate, channels=channels, codec=codec, format=container)

@@ -3,9 +3,9 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from riverrun.streaming.settings import Files
 if TYPE_CHECKING:
     from riverrun.streaming.stream import Stream
 
+P = ParamSpec("P")
+T = TypeVar("T")
 BLOCK = 1 << 16  # bytes read from the child at once
 FORMATS = {  # response_format -> container, codec, content type
     "wav": ("wav", "pcm_s16le", "audio/wav"),
@@ -51,18 +53,10 @@ class Decoding:
     @classmethod
     async def start(cls, file: BinaryIO, limits: Files) -> "Decoding":
         """Begin decoding; the head is there when this returns. Raises MediaError."""
-        arguments = ["-m", "riverrun.streaming.decode", limits.memory, limits.cpu, limits.seconds]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *map(str, arguments),
-            stdin=file,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        decoding = cls(process)
+        decoding = await cls._spawn(file, limits)
         try:
-            assert process.stdout
-            line = await asyncio.wait_for(process.stdout.readline(), limits.cpu)
+            assert decoding.process.stdout
+            line = await asyncio.wait_for(decoding.process.stdout.readline(), limits.cpu)
             if not line.endswith(b"\n"):
                 await decoding._failed()
             decoding.head = Head(**json.loads(line))
@@ -73,6 +67,24 @@ class Decoding:
             await decoding.close()
             raise
         return decoding
+
+    @classmethod
+    async def _spawn(cls, file: BinaryIO, limits: Files) -> "Decoding":
+        arguments = ["-m", "riverrun.streaming.decode", limits.memory, limits.cpu, limits.seconds]
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                sys.executable,
+                *map(str, arguments),
+                stdin=file,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        )
+        try:
+            return cls(await asyncio.shield(starting))
+        except asyncio.CancelledError:  # half started, it would leave its pipes open
+            await cls(await starting).close()
+            raise
 
     async def blocks(self) -> AsyncIterator[Array]:
         """The sound `[t, c]` as it is decoded. Raises MediaError."""
@@ -187,3 +199,16 @@ def writer(file: BinaryIO, form: str, rate: int, channels: int) -> Writer:
     """What writes sound into an open file in one of FORMATS."""
     container, codec, _ = FORMATS[form]
     return Writer(file, rate=rate, channels=channels, codec=codec, format=container)
+
+
+async def settled(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do in a thread what blocks; when cancelled, end only after it has, so that what it uses can be freed."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    finally:
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError:
+                continue  # it is raised already

@@ -4,8 +4,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from riverrun.models.contract import StreamModel
 from riverrun.models.errors import InvalidRequest
 from riverrun.streaming.engine import Engine
 from riverrun.streaming.errors import AtCapacity
@@ -40,6 +41,18 @@ class Hub:
         self.casts: dict[str, Call] = {}  # the callers, by the names they are heard under
         self.ready = self.warm = self.draining = False
         self.clock: Callable[[], float] = time.monotonic
+
+    @classmethod
+    def of(cls, settings: Settings, models: Mapping[str, StreamModel]) -> Self:
+        """A hub with models, whose engines are as the settings say."""
+
+        def start() -> Engine:
+            engine = Engine(settings.device, settings.threads, capacity=2 * settings.streams.sessions)
+            for name, model in models.items():
+                engine.add(name, model)
+            return engine
+
+        return cls(settings, start, {name: model.request for name, model in models.items()})
 
     async def open(self, wanted: Open, transport: str) -> Stream:
         """Start a stream. Raises AtCapacity, InvalidRequest, ProtocolError."""

@@ -18,8 +18,9 @@ from riverrun.models import MODELS, load
 from riverrun.models.contract import StreamModel
 from riverrun.streaming import restorations, webrtc, whip
 from riverrun.streaming.access import Access, digest
-from riverrun.streaming.engine import Engine
 from riverrun.streaming.hub import Hub
+from riverrun.streaming.jobs import routes
+from riverrun.streaming.jobs.desk import Desk
 from riverrun.streaming.problems import EXPECTED, body, headers, status
 from riverrun.streaming.settings import Settings, read
 from riverrun.streaming.ws import Connection
@@ -59,19 +60,13 @@ CODES = {
 
 def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) -> FastAPI:
     """The application with its models, loaded by name unless given."""
-    loaded = dict(models or {name: load(name, settings.device) for name in settings.models})
-
-    def start() -> Engine:
-        engine = Engine(settings.device, settings.threads, capacity=2 * settings.streams.sessions)
-        for name, model in loaded.items():
-            engine.add(name, model)
-        return engine
-
-    hub = Hub(settings, start, {name: model.request for name, model in loaded.items()})
+    hub = Hub.of(settings, models or {name: load(name, settings.device) for name in settings.models})
+    desk = Desk(hub)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(_warm(hub))
+        await desk.start()
         try:
             yield
         finally:
@@ -79,7 +74,7 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
             await _drain(app)
 
     app = FastAPI(title="Riverrun", lifespan=life, docs_url=None, redoc_url=None)
-    app.state.hub = hub
+    app.state.hub, app.state.desk = hub, desk
     if settings.access.origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.access.origins, allow_methods=["*"],
                            allow_headers=["*"], expose_headers=EXPOSED)  # fmt: skip
@@ -88,6 +83,7 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
     _routes(app, hub)
     app.include_router(restorations.router)
     app.include_router(whip.router)
+    app.include_router(routes.router)
     _page(app)
     return app
 
@@ -119,6 +115,7 @@ async def _warm(hub: Hub) -> None:
 async def _drain(app: FastAPI) -> None:
     hub: Hub = app.state.hub
     hub.draining = True
+    await app.state.desk.stop()
     await webrtc.stop(hub.calls.values())
     for link in list(hub.links.values()):
         link.say("event", name="draining")

@@ -1,5 +1,6 @@
 """Every documented request, made at random from the schema, gets a documented kind of answer and never a crash."""
 
+import tempfile
 from typing import Any
 
 import pytest
@@ -11,10 +12,10 @@ from riverrun.streaming.server import create
 from riverrun.streaming.settings import Settings
 from tests.streaming.test_http import Volume
 
-app = create(
-    Settings(access={"hosts": ["testserver"], "requests": 1e6, "burst": 10**6}),  # type: ignore[arg-type]
-    {"restore-lite": Volume()},
-)
+FOLDER = tempfile.TemporaryDirectory()
+ACCESS: Any = {"hosts": ["testserver"], "requests": 1e6, "burst": 10**6}
+JOBS: Any = {"folder": FOLDER.name}
+app = create(Settings(access=ACCESS, jobs=JOBS), {"restore-lite": Volume()})
 app.state.hub.ready = app.state.hub.warm = True
 for media in ("application/sdp", "application/trickle-ice-sdpfrag"):
     schemathesis.serializer.alias(media, "text/plain")
@@ -25,6 +26,7 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", app)
 def stopped() -> Any:
     yield
     app.state.hub.engine.stop()
+    FOLDER.cleanup()
 
 
 @schema.exclude(method="GET", path="/health/ready").parametrize()

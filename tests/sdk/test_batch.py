@@ -218,7 +218,7 @@ def started(folder: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True)
 
 
-def once(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def once(condition: Callable[[], Any], seconds: float = 120) -> Any:
     """What a condition gives when it holds."""
     end = time.monotonic() + seconds
     while not (found := condition()):

@@ -64,7 +64,7 @@ class Writer:
         self.rate = rate or (like.audio.rate if like else 0)
         self.channels = channels or (like.audio.channels if like else 0)
         self.path = Path(target) if isinstance(target, str | Path) else None
-        self.part = None if self.path is None else _beside(self.path)
+        self.part = None if self.path is None else part_of(self.path)
         self.copies: dict[int, Any] = {}
         try:
             with self._errors():
@@ -274,7 +274,7 @@ class Writer:
             raise UnsupportedMedia(f"{name} cannot be written: {text}") from error
 
 
-def _beside(path: Path) -> Path:
+def part_of(path: Path) -> Path:
     """A temporary name in the folder of a path, with its suffix. Raises UnsupportedMedia without the folder."""
     if not path.parent.is_dir():
         raise UnsupportedMedia(f"{path} cannot be written: there is no folder {path.parent}")

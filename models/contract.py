@@ -3,10 +3,12 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from riverrun.media import Chunk
-from riverrun.models.state import State
+
+if TYPE_CHECKING:
+    from riverrun.models.state import State  # torch comes with it, and a server without models needs none
 
 Outputs = list[tuple[Chunk | None, ...]]
 """One tuple a session, one entry a port of `spec.gives`; None: nothing yet on that port."""
@@ -59,25 +61,25 @@ class StreamModel(Protocol):
         """The class of its requests; where it is a dataclass of JSON values, clients may send those."""
         ...
 
-    def open(self, request: Any) -> State:
+    def open(self, request: Any) -> "State":
         """Check a request and give the state of one new session (dim 0 is 1). Fast: no forward pass.
 
         Raises InvalidRequest.
         """
         ...
 
-    def update(self, state: State, request: Any) -> State:
+    def update(self, state: "State", request: Any) -> "State":
         """Change a running session's settings or add text; takes effect from the next step.
 
         Raises InvalidRequest, and then the given state is unchanged.
         """
         ...
 
-    def close(self, state: State) -> None:
+    def close(self, state: "State") -> None:
         """Free what `open` took outside the state, if anything."""
         ...
 
-    def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
+    def step(self, inputs: Sequence[Chunk | None], state: "State") -> "tuple[Outputs, State]":
         """Do one bounded piece of work for every session of a stacked state in one forward pass.
 
         `inputs` has an entry per session. The state given is consumed: its tensors may be written in place, so
@@ -85,9 +87,22 @@ class StreamModel(Protocol):
         """
         ...
 
-    def key(self, state: State) -> Hashable:
+    def key(self, state: "State") -> Hashable:
         """Sessions share a step only when their keys are equal (phase, shape bucket, guidance).
 
         The rows of the state given have equal keys. None: a generator has nothing to do until an update.
         """
+        ...
+
+
+class Lightens(Protocol):
+    """A StreamModel that can do with less when the machine is too slow."""
+
+    @property
+    def rungs(self) -> tuple[str, ...]:
+        """What it can do with less of ("steps", say), in the order it is given up."""
+        ...
+
+    def lighten(self, state: "State", rung: int) -> "State":
+        """Go on with less of the first `rung` of them, and with all of the others."""
         ...

@@ -3,15 +3,59 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from riverrun.answers import Unreachable
+    from riverrun.blocking import Client, Stream
+    from riverrun.client import AsyncClient
+    from riverrun.link import Event
+    from riverrun.live import AsyncStream
     from riverrun.local import Restorer, Result, restore
+    from riverrun.media.chunk import Chunk
+    from riverrun.media.errors import MediaError
+    from riverrun.models.errors import InvalidRequest, ModelError
+    from riverrun.streaming.errors import AtCapacity, ProtocolError, SessionEnded, StreamError
+    from riverrun.streaming.problems import NotAllowed
 
-__all__ = ["Restorer", "Result", "restore"]
+HOMES = {
+    "answers": ("Unreachable",),
+    "blocking": ("Client", "Stream"),
+    "client": ("AsyncClient",),
+    "link": ("Event",),
+    "live": ("AsyncStream",),
+    "local": ("Restorer", "Result", "restore"),
+    "media.chunk": ("Chunk",),
+    "media.errors": ("MediaError",),
+    "models.errors": ("InvalidRequest", "ModelError"),
+    "streaming.errors": ("AtCapacity", "ProtocolError", "SessionEnded", "StreamError"),
+    "streaming.problems": ("NotAllowed",),
+}
+
+__all__ = [
+    "AsyncClient",
+    "AsyncStream",
+    "AtCapacity",
+    "Chunk",
+    "Client",
+    "Event",
+    "InvalidRequest",
+    "MediaError",
+    "ModelError",
+    "NotAllowed",
+    "ProtocolError",
+    "Restorer",
+    "Result",
+    "SessionEnded",
+    "Stream",
+    "StreamError",
+    "Unreachable",
+    "restore",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import what a public name needs when it is first used, so that importing riverrun stays quick."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from riverrun import local
+    from importlib import import_module
 
-    return getattr(local, name)
+    for home, names in HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

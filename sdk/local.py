@@ -130,25 +130,12 @@ class Restorer:
         """
         import numpy as np
 
-        from riverrun.media import CorruptMedia
+        from riverrun.arrays import given, taken
 
         data = np.asarray(data)
-        if data.ndim not in (1, 2) or data.dtype.kind not in "fi" or not data.size:
-            raise ValueError(
-                f"data is {data.dtype} of shape {data.shape}, expected [t] or [t, c], int or float"
-            )
-        full = 1.0 if data.dtype.kind == "f" else -float(np.iinfo(data.dtype).min)
-        sound = (data.reshape(len(data), -1) / full).astype(np.float32)
-        if not np.abs(sound).max() <= 1000:  # NaN is not, either
-            raise CorruptMedia(
-                "data holds NaN or infinite samples, or some beyond 1000 times full scale: scale floats to [-1, 1]"
-            )
+        sound = taken(data)
         made = self.stream(blocks(sound, rate), rate, sound.shape[1])
-        clean = np.concatenate([chunk.data for chunk in made])
-        if data.dtype.kind == "i":  # in double precision, where the largest whole number is not rounded up
-            most = min(full - 1, np.nextafter(full, 0))
-            clean = np.clip(np.rint(clean.astype(np.float64) * full), -full, most)
-        return clean.astype(data.dtype).reshape(data.shape)
+        return given(np.concatenate([chunk.data for chunk in made]), data)
 
 
 def guard(source: str, target: str, force: bool) -> str:

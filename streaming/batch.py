@@ -1,19 +1,19 @@
 """Batches: seats that step together, their states stacked, and what one step does to them."""
 
 import logging
-import math
 import struct
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 
-from riverrun.models.contract import Outputs, StreamModel
+from riverrun.models.contract import Lightens, Outputs, StreamModel
 from riverrun.models.state import State, load, part, rows, stack, unstack
 from riverrun.models.state import save as save_state
 from riverrun.streaming import saving
 from riverrun.streaming.errors import ProtocolError, SessionEnded
+from riverrun.streaming.scheduler import Ladder, Piece
 from riverrun.streaming.session import Session
 
 log = logging.getLogger(__name__)
@@ -27,10 +27,23 @@ class Seat:
     model: StreamModel
     session: Session
     state: State | None
+    what: str = ""  # the model's name
     batch: "Batch | None" = None
-    turn: int = 0  # when it last stepped
+    cost: float = 0.0  # seconds that its hop has taken so far
     error: SessionEnded | None = None
     changed: Callable[[], None] = field(default=lambda: None)  # called when there is output, room or an end
+    rungs: tuple[str, ...] = ()  # what it can do with less of, in the order it is given up
+    ladder: Ladder = field(init=False)
+
+    def __post_init__(self) -> None:
+        spared = tuple(getattr(self.model, "rungs", ()))
+        self.rungs = (*spared, "buffer") if self.session.live else ()
+        self.ladder = Ladder(len(self.rungs))
+
+    @property
+    def given_up(self) -> tuple[str, ...]:
+        """What it does with less of now."""
+        return self.rungs[: self.ladder.rung]
 
     @property
     def active(self) -> bool:
@@ -42,6 +55,28 @@ class Seat:
         if self.batch is None:
             return self.model.key(cast(State, self.state))
         return self.model.key(cast(State, Rows(self.batch.state, *self.batch.place(self))))
+
+    def piece(self, now: float) -> Piece | None:
+        """What it would do next; None: nothing now."""
+        if not self.active or not self.session.ready() or (key := self.key()) is None:
+            return None
+        start, due = self.session.due(now)
+        session, most = self.session, self.model.spec.max_batch
+        return Piece(
+            self.name, (self.what or id(self.model), key), session.fence, due, session.rows, most, start
+        )
+
+    def judge(self, late: bool, now: float) -> None:
+        """Note whether its last piece was late, and do with less, or with all again, when the ladder says so."""
+        if not self.rungs or not self.active or self.ladder.note(late, now) is None:
+            return
+        spared = len(self.rungs) - 1
+        if spared:
+            rung = min(self.ladder.rung, spared)
+            model = cast(Lightens, self.model)
+            self.state = stack([model.lighten(one, rung) for one in unstack(self.own())])
+        self.session.relax(self.ladder.rung > spared)
+        log.warning("session %s does with less of: %s", self.name, ", ".join(self.given_up) or "nothing")
 
     def own(self) -> State:
         """Take the state out of the batch, without a copy."""
@@ -106,6 +141,7 @@ def sit(
     session: Session,
     saved: bytes | None = None,
     device: str = "cpu",
+    what: str = "",
 ) -> Seat:
     """Seat a new session, or with `saved` one that `save` gave. Raises InvalidRequest, ProtocolError."""
     if session.rows > model.spec.max_batch:
@@ -114,14 +150,14 @@ def sit(
         )
     if saved is None:
         state = stack([model.open(request) for _ in range(session.rows)])
-        return Seat(name, model, session, state)
+        return Seat(name, model, session, state, what)
     try:
         (size,) = struct.unpack_from("<Q", saved)
         saving.load(saved[8 : 8 + size], session)
         state = load(saved[8 + size :], device)
         if rows(state) != session.rows:
             raise ValueError(f"it holds {rows(state)} rows, expected {session.rows}")
-        return Seat(name, model, session, state)
+        return Seat(name, model, session, state, what)
     except (struct.error, ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise ProtocolError(f"{len(saved)} bytes are not a saved session of this kind: {error}") from error
 
@@ -139,32 +175,6 @@ def update(seat: Seat, request: Any) -> None:
     if not seat.active:
         raise seat.error or SessionEnded(f"session {seat.name} has given its last chunk")
     seat.state = stack([seat.model.update(one, request) for one in unstack(seat.own())])
-
-
-def pick(seats: Sequence[Seat], now: float) -> list[Seat]:
-    """The seats to step next, in the order given: the one due first, and those that can go with it.
-
-    Of equal deadlines, the one that has waited longest comes first. What nobody waits for joins no step that
-    somebody waits for.
-    """
-    waiting: list[tuple[float, int, int, Seat, Hashable]] = []
-    for i, seat in enumerate(seats):
-        try:
-            if seat.active and seat.session.ready() and (key := seat.key()) is not None:
-                waiting.append((seat.session.deadline(now), seat.turn, i, seat, key))
-        except Exception as error:
-            seat.fail(error)
-            seat.changed()
-    waiting.sort(key=lambda w: w[:3])
-    chosen, rows = [], 0
-    for due, _, i, seat, key in waiting:
-        first = waiting[0]
-        together = seat.model is first[3].model and key == first[4]
-        fits = rows + seat.session.rows <= seat.model.spec.max_batch
-        if together and fits and math.isinf(due) == math.isinf(first[0]):
-            chosen.append((i, seat))
-            rows += seat.session.rows
-    return [seat for _, seat in sorted(chosen, key=lambda c: c[0])]
 
 
 def gather(seats: list[Seat]) -> Batch:

@@ -1,38 +1,36 @@
-"""Engine: the only place with a thread, and that waits for a model.
+"""Engine: what steps the sessions of some models, and the handle by which transports see it.
 
-A transport sees async `open, feed, update, finish, poll, close` over session ids. The engine's thread owns models
-and states: it answers calls between steps, and otherwise steps whatever `pick` says. `run` does the same for one
-stream in the caller's thread.
+A transport sees async `open, feed, update, finish, poll, close` over session ids; the work is done by lanes (lane.py).
+`run` does the same for one stream in the caller's thread.
 """
 
 import asyncio
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self
 
 import torch
 
 from riverrun.media import Chunk, cut
-from riverrun.models.contract import StreamModel
-from riverrun.models.errors import InvalidRequest
-from riverrun.streaming.batch import Seat, advance, pick, save, sit, update
-from riverrun.streaming.errors import AtCapacity, ProtocolError, SessionEnded, TooSlow
+from riverrun.models.contract import Spec, StreamModel
+from riverrun.streaming.admission import admit, measure, seated
+from riverrun.streaming.batch import Seat, advance, save, sit, update
+from riverrun.streaming.errors import ProtocolError, SessionEnded
+from riverrun.streaming.handle import Band, build, pour
+from riverrun.streaming.lane import Lane
 from riverrun.streaming.session import Live, Rate, Session
+from riverrun.streaming.shelf import Shelf
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-Band = Literal["full", "8k"]
 
 
 class Engine:
-    """Steps the sessions of some models, many in one step, in a thread of its own.
+    """Steps the sessions of some models, many in one step, live ones in a lane of their own.
 
     Use it in a `with`, or call `stop`. Any event loop may use it; one session belongs to one loop.
     """
@@ -43,17 +41,15 @@ class Engine:
         threads: int = 1,
         capacity: int = 64,  # sessions open at once
         clock: Callable[[], float] = time.monotonic,
+        lanes: int = 2,
+        budget: int | None = None,  # bytes of models in memory
     ) -> None:
-        self.device, self.threads, self.capacity, self.clock = device, threads, capacity, clock
-        self.models: dict[str, StreamModel] = {}
-        self.seats: dict[str, Seat] = {}  # changed by the engine's thread alone
+        self.device, self.capacity, self.clock = device, capacity, clock
+        self.shelf = Shelf(budget)
+        names = ("live", "rest")[:lanes]
+        self.lanes = [Lane(name, clock, threads, device, urgent=name == "live") for name in names]
+        self.homes: dict[str, Lane] = {}  # where each session is
         self.events: dict[str, asyncio.Event] = {}
-        self._awake = threading.Condition()
-        self._calls: list[tuple[Future[Any], Callable[[], Any]]] = []
-        self._nudged = self._stopping = False
-        self._turn = 0
-        self._thread = threading.Thread(target=self._work, name="riverrun-engine", daemon=True)
-        self._thread.start()
 
     def __enter__(self) -> Self:
         return self
@@ -62,20 +58,39 @@ class Engine:
         self.stop()
 
     def add(self, name: str, model: StreamModel) -> None:
-        """Make a model available under a name."""
-        self.models[name] = model
+        """Make a model available under a name; one lane has all its sessions."""
+        self.shelf.add(name, model)
 
-    def stop(self) -> None:
-        """End every session and the thread, after the step in progress. Twice is once."""
-        with self._awake:
-            self._stopping = True
-            self._awake.notify()
-        self._thread.join()
+    def offer(self, name: str, load: Callable[[], StreamModel]) -> None:
+        """Make a model available that is loaded when a session first wants it, for each lane that does."""
+        self.shelf.offer(name, load)
+
+    def stop(self, wait: bool = True) -> None:
+        """End every session and all threads, after the steps in progress. Twice is once."""
+        for lane in self.lanes:
+            lane.stop(wait=False)
+        for lane in self.lanes if wait else []:
+            lane.stop()
 
     @property
     def alive(self) -> bool:
         """Whether it still takes sessions."""
-        return not self._stopping
+        return all(lane.alive for lane in self.lanes)
+
+    @property
+    def sessions(self) -> list[str]:
+        """The ids of those that are open."""
+        return list(self.homes)
+
+    @property
+    def seats(self) -> dict[str, Seat]:
+        """Every session's seat."""
+        return {name: seat for lane in self.lanes for name, seat in list(lane.seats.items())}
+
+    def stuck(self, limit: float) -> list[str]:
+        """The sessions in a step that has taken more than `limit` seconds."""
+        now, steps = self.clock(), [lane.stepping for lane in self.lanes]
+        return [name for step in steps if step and now - step[0] > limit for name in step[1]]
 
     # The handle: what transports see
 
@@ -91,11 +106,10 @@ class Engine:
     ) -> str:
         """Start a session and give its id. `rate` and `channels` are the caller's; without them, the model's.
 
-        `saved` resumes what `save` gave, and then the request is not looked at.
-        Raises InvalidRequest, ProtocolError, AtCapacity.
+        `request` is the model's own kind, or its values by name. `saved` resumes what `save` gave, whatever the
+        request says. Raises InvalidRequest, ProtocolError, AtCapacity.
         """
-        if model not in self.models:
-            raise InvalidRequest(f"model is {model!r}, expected one of {', '.join(self.models) or 'none'}")
+        lane, made = await self._take(model, live)
         if live is not None:
             live = replace(live, arrival=self.clock())
         name, loop, event = secrets.token_hex(8), asyncio.get_running_loop(), asyncio.Event()
@@ -105,19 +119,23 @@ class Engine:
                 loop.call_soon_threadsafe(event.set)
             except RuntimeError:
                 log.warning("session %s: its event loop is gone, so it is closed", name)
-                self._leave(name)
+                self._leave(lane, name)
 
         def enter() -> None:
-            if len(self.seats) >= self.capacity:
-                raise AtCapacity(f"{self.capacity} sessions are open, and no more are taken: try again later")
-            session = Session(self.models[model].spec, rate, channels, band, live)
-            seat = sit(name, self.models[model], request, session, saved, self.device)
-            seat.changed, self.events[name], self.seats[name] = changed, event, seat
+            session = Session(made.spec, rate, channels, band, live)
+            if saved is None:
+                admit(lane, model, session, len(self.homes), self.capacity)
+            seat = seated(name, made, build(made.request, request), session, saved, self.device, model)
+            seat.changed, self.events[name], self.homes[name] = changed, event, lane
+            lane.enter(seat)
 
         try:
-            await asyncio.wrap_future(self._call(enter))
+            await asyncio.wrap_future(lane.call(enter))
         except asyncio.CancelledError:
-            self._call(lambda: self._leave(name))
+            lane.call(lambda: self._leave(lane, name))
+            raise
+        except BaseException:
+            self.shelf.give_back(made)
             raise
         return name
 
@@ -128,32 +146,30 @@ class Engine:
         Raises ProtocolError, SessionEnded; TooSlow if the session is live, for which waiting is no use.
         """
         seat, event = self._heard(session)
-        while True:
-            event.clear()
-            if seat.error:
-                raise seat.error
-            credit, limit = seat.session.credit, seat.session.limit
-            if seat.session.live and credit < len(chunk) <= limit:
-                raise TooSlow(f"{limit - credit} of {limit} ticks wait already, no room for {len(chunk)}")
-            head, chunk = cut(chunk, chunk.pts + min(credit, len(chunk)))
-            final = not len(chunk)
-            if seat.session.live and captured is None:
-                captured = self.clock()
-            seat.session.feed(replace(head, last=final and chunk.last), captured if final else None)
-            self._nudge()
-            if final:
-                return
-            await event.wait()
+        if seat.session.live and captured is None:
+            captured = self.clock()
+
+        def put(piece: Chunk, final: bool) -> None:
+            seat.session.feed(piece, captured if final else None)
+            self._nudge(session)
+
+        await pour(chunk, seat.session, event, lambda: seat.error, put)
 
     async def update(self, session: str, request: Any) -> None:
         """Change a running session, or give it text. Raises InvalidRequest, SessionEnded."""
-        seat = self._seat(session)
-        await asyncio.wrap_future(self._call(lambda: update(seat, request)))
+        seat, lane = self._seat(session), self.homes[session]
+        wanted = build(seat.model.request, request)
+
+        def change() -> None:
+            update(seat, wanted)
+            lane.look(seat)
+
+        await asyncio.wrap_future(lane.call(change))
 
     async def finish(self, session: str) -> None:
         """Say that a session's input is over; the rest still comes out."""
         self._seat(session).session.finish()
-        self._nudge()
+        self._nudge(session)
 
     async def poll(self, session: str, port: int = 0) -> list[Chunk]:
         """Wait for the next chunks of a session; none means that the last one was given.
@@ -166,7 +182,7 @@ class Engine:
             over = seat.session.ended[port]
             chunks = seat.session.poll(port)
             if chunks:
-                self._nudge()  # there is room for more
+                self._nudge(session)  # there is room for more
                 return chunks
             if over:
                 return []
@@ -176,12 +192,32 @@ class Engine:
 
     async def close(self, session: str) -> None:
         """Free a session, after the step in progress at the latest. Twice is once."""
-        await asyncio.shield(asyncio.wrap_future(self._call(lambda: self._leave(session))))
+        lane = self.homes.get(session)
+        if lane is not None:
+            await asyncio.shield(asyncio.wrap_future(lane.call(lambda: self._leave(lane, session))))
 
     async def save(self, session: str) -> bytes:
         """A running session as bytes for `open(..., saved=...)`, here or elsewhere; it goes on."""
         seat = self._seat(session)
-        return await asyncio.wrap_future(self._call(lambda: save(seat)))
+        return await asyncio.wrap_future(self.homes[session].call(lambda: save(seat)))
+
+    async def check(self, model: str, request: Any) -> Spec:
+        """What a model takes and gives. Raises InvalidRequest if it would not take a request."""
+        spec, kind = await asyncio.to_thread(self.shelf.kind, model)
+        build(kind, request)
+        return spec
+
+    async def warm(self, model: str) -> None:
+        """Load a model for live use and measure its steps, so that nobody waits for that and all know the cost."""
+        lane, made = await self._take(model, Live())
+        try:
+            await asyncio.wrap_future(lane.call(lambda: measure(lane, model, made)))
+        finally:
+            self.shelf.give_back(made)
+
+    async def shut(self) -> None:
+        """As `stop`, without blocking."""
+        await asyncio.to_thread(self.stop)
 
     def polled(self, session: str) -> int:
         """How many ticks of a session were polled so far, those before it was saved included."""
@@ -192,6 +228,10 @@ class Engine:
         steps = self._seat(session).session.steps
         return [steps.popleft() for _ in range(len(steps))]
 
+    def given_up(self, session: str) -> tuple[str, ...]:
+        """What a session does with less of now, since the machine is too slow."""
+        return self._seat(session).given_up
+
     def played(self, session: str, at: float) -> None:
         """Say when play-out of a session began, on the engine's clock."""
         self._seat(session).session.played(at)
@@ -200,90 +240,64 @@ class Engine:
         """Seconds from a sample's going in to its coming out, computing left out."""
         return self._seat(session).session.latency
 
+    async def figures(self) -> dict[str, Any]:
+        """What the lanes do: sessions, pieces that wait, time used, lateness, what steps cost, models in memory."""
+        return {"lanes": [lane.figures() for lane in self.lanes], "models": dict(self.shelf.loaded())}
+
+    async def _take(self, model: str, live: Live | None) -> tuple[Lane, StreamModel]:
+        """The lane for a session and its instance of the model, in use from now on."""
+
+        def take() -> tuple[Lane, StreamModel]:
+            lane = self._lane(model, live)
+            return lane, self.shelf.take(model, lane.name)
+
+        work = asyncio.ensure_future(asyncio.to_thread(take))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(self._unwanted)
+            raise
+
+    def _unwanted(self, work: "asyncio.Future[tuple[Lane, StreamModel]]") -> None:
+        if not work.cancelled() and not work.exception():
+            self.shelf.give_back(work.result()[1])
+
     # Any thread
 
+    def _lane(self, model: str, live: Live | None) -> Lane:
+        """Live input goes to the first lane, and so does all of a model that there is one instance of."""
+        if model in self.shelf.fixed:
+            return self.lanes[0]
+        takes = live is not None and self.shelf.kind(model)[0].takes is not None
+        return self.lanes[0] if takes else self.lanes[-1]
+
     def _seat(self, session: str) -> Seat:
-        seat = self.seats.get(session)
+        lane = self.homes.get(session)
+        seat = lane.seats.get(session) if lane else None
         if seat is None:
             raise SessionEnded(f"session {session} is not open")
         return seat
 
     def _heard(self, session: str) -> tuple[Seat, asyncio.Event]:
         """A seat and what is set when something about it has changed."""
-        seat, event = (
-            self.seats.get(session),
-            self.events.get(session),
-        )  # the engine's thread may end it between
-        if seat is None or event is None:
+        event, seat = self.events.get(session), self._seat(session)
+        if event is None:
             raise SessionEnded(f"session {session} is not open")
         return seat, event
 
-    def _nudge(self) -> None:
-        with self._awake:
-            self._nudged = True
-            self._awake.notify()
+    def _nudge(self, session: str) -> None:
+        if lane := self.homes.get(session):
+            lane.nudge(session)
 
-    def _call(self, work: Callable[[], T]) -> "Future[T]":
-        """Have the engine's thread do something between steps."""
-        future: Future[T] = Future()
-        with self._awake:
-            if self._stopping:
-                raise SessionEnded("the engine has stopped")
-            self._calls.append((future, work))
-            self._awake.notify()
-        return future
+    # A lane's thread
 
-    # The engine's thread
-
-    def _work(self) -> None:
-        torch.set_num_threads(self.threads)
-        try:
-            with torch.inference_mode():
-                while not self._stopping:
-                    self._answer()
-                    self._step()
-        except Exception:
-            log.exception("the engine failed")
-            raise
-        finally:
-            with self._awake:
-                self._stopping = True
-            self._answer()
-            for name in list(self.seats):
-                self._leave(name, "the engine has stopped")
-
-    def _step(self) -> None:
-        """Step until there is nothing to do, or a call to answer."""
-        while not self._calls and not self._stopping:
-            seats = pick(list(self.seats.values()), self.clock())
-            if not seats:
-                return
-            self._turn += 1
-            for seat in seats:
-                seat.turn = self._turn
-            advance(seats, self.clock)
-
-    def _answer(self) -> None:
-        """Wait for something to do, and do the calls among it."""
-        with self._awake:
-            self._awake.wait_for(lambda: self._calls or self._nudged or self._stopping)
-            self._nudged = False
-            calls, self._calls = self._calls, []
-        for future, work in calls:
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(work())
-            except Exception as error:
-                future.set_exception(error)
-
-    def _leave(self, name: str, why: str = "it was closed") -> None:
-        seat = self.seats.pop(name, None)
+    def _leave(self, lane: Lane, name: str) -> None:
+        seat = lane.seats.get(name)
+        lane.leave(name)
+        self.homes.pop(name, None)
         self.events.pop(name, None)
         if seat is not None:
-            seat.error = seat.error or SessionEnded(f"session {name} is over: {why}")
-            seat.leave()
-            seat.changed()
+            self.shelf.give_back(seat.model)
 
 
 def run(
@@ -342,11 +356,11 @@ def _steps(seat: Seat, threads: int) -> Iterator[Chunk]:
     """Step a seat until it needs more input."""
     while True:
         with _inference(threads):  # not around the yield, which would set it in the caller
-            seats = pick([seat], 0.0)
-            if seats:
-                advance(seats)
+            more = seat.piece(0.0) is not None
+            if more:
+                advance([seat])
         if seat.error:
             raise seat.error
         yield from seat.session.poll()
-        if not seats:
+        if not more:
             return

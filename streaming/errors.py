@@ -3,6 +3,7 @@
 StreamError                anything a session or the engine refuses or suffers
 ├── AtCapacity             no room for another session; try again after `retry_after` seconds
 ├── SessionEnded           the session is over: failed (an id is in the log), closed, or unknown
+│   └── Stuck              its step did not end, and took the engine with it: it is not taken up again
 ├── ProtocolError          the caller broke the session's rules: order, rate, shape, credit
 └── TooSlow                a live session fell so far behind that waiting would only add delay
 """
@@ -22,6 +23,10 @@ class AtCapacity(StreamError):
 
 class SessionEnded(StreamError):
     """The session failed, was closed, or never was."""
+
+
+class Stuck(SessionEnded):
+    """A step of the session did not end in time."""
 
 
 class ProtocolError(StreamError):

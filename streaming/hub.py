@@ -1,15 +1,16 @@
 """Hub: what every transport opens its streams at."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Self
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, cast
 
-from riverrun.models.contract import StreamModel
+from riverrun.models.contract import Spec
 from riverrun.models.errors import InvalidRequest
-from riverrun.streaming.engine import Engine
 from riverrun.streaming.errors import AtCapacity
+from riverrun.streaming.handle import Handle
 from riverrun.streaming.metrics import Metrics
 from riverrun.streaming.session import RATES
 from riverrun.streaming.settings import Settings
@@ -17,47 +18,66 @@ from riverrun.streaming.stream import Stream
 from riverrun.streaming.wire import Open
 
 if TYPE_CHECKING:
+    from riverrun.streaming.jobs.desk import Desk
     from riverrun.streaming.restorations import Reply
     from riverrun.streaming.webrtc import Call, Peer
     from riverrun.streaming.ws import Link
 
 log = logging.getLogger(__name__)
 CHANNELS = 8
+KEEP = 0.25  # seconds between looks at whether the engine is alive
+PULSE = 0.05  # seconds between two beats by which the event loop's lateness is told
 
 
 class Hub:
     """The engine with its models, the settings, the figures. One a process."""
 
     def __init__(
-        self, settings: Settings, start: Callable[[], Engine], requests: Mapping[str, type[Any]]
+        self, settings: Settings, start: Callable[[], Awaitable[Handle]], models: Iterable[str]
     ) -> None:
-        """`start` makes an engine with its models; `requests` names the class of each model's requests."""
-        self.settings, self.start, self.requests = settings, start, dict(requests)
-        self.engine, self.metrics = start(), Metrics()
+        """`start` makes an engine with the models of those names."""
+        self.settings, self.start, self.models = settings, start, list(models)
+        self.engine: Handle = cast(Handle, Nothing())
+        self.metrics = Metrics()
+        self.specs: dict[str, Spec] = {}  # of the models, once they are known
         self.streams: dict[int, Stream] = {}
         self.links: dict[str, Link] = {}  # WebSocket streams, by session
         self.replies: dict[str, Reply] = {}  # of uploads, by session
         self.calls: dict[str, Peer] = {}  # callers and listeners over WebRTC
         self.casts: dict[str, Call] = {}  # the callers, by the names they are heard under
-        self.ready = self.warm = self.draining = False
+        self.desk: Desk | None = None  # where batch jobs are handed in
+        self.ready = self.draining = False
         self.clock: Callable[[], float] = time.monotonic
+        self.late: deque[float] = deque(
+            [0.0], maxlen=200
+        )  # seconds by which the event loop's beats came late
+        self.failed: Callable[[], None] = lambda: None  # called when there will be no engine
+        self._reviving = asyncio.Lock()
 
-    @classmethod
-    def of(cls, settings: Settings, models: Mapping[str, StreamModel]) -> Self:
-        """A hub with models, whose engines are as the settings say."""
+    async def launch(self) -> None:
+        """Start the engine, learn what its models are and what they cost; then be ready."""
+        self.engine = await self.start()
+        for name in self.models:
+            self.specs[name] = await self.engine.check(name, {})
+            await self.engine.warm(name)
+        self.ready = True
+        self.metrics.ready.set(1)
+        log.info("ready: %s", ", ".join(self.models))
 
-        def start() -> Engine:
-            engine = Engine(settings.device, settings.threads, capacity=2 * settings.streams.sessions)
-            for name, model in models.items():
-                engine.add(name, model)
-            return engine
-
-        return cls(settings, start, {name: model.request for name, model in models.items()})
+    async def beat(self) -> None:
+        """Note how late the event loop is, for as long as it runs."""
+        while True:
+            due = self.clock() + PULSE
+            await asyncio.sleep(PULSE)
+            self.late.append(max(0.0, self.clock() - due))
+            self.metrics.loop.set(max(self.late))
 
     async def open(self, wanted: Open, transport: str) -> Stream:
         """Start a stream. Raises AtCapacity, InvalidRequest, ProtocolError."""
         if self.draining or not self.ready:
             raise AtCapacity("the server is stopping" if self.draining else "the server is starting", 2.0)
+        if not self.engine.alive:
+            raise AtCapacity("the engine has failed and is starting again", 2.0)
         if len(self.streams) >= self.settings.streams.sessions:
             raise AtCapacity(
                 f"{len(self.streams)} streams are open, which is the limit: try again later", 5.0
@@ -82,25 +102,42 @@ class Hub:
         if self.streams.pop(id(stream), None):
             self.metrics.closed(stream.wanted.model, stream.transport)
 
-    def revive(self) -> None:
+    async def keep(self) -> None:
+        """See that there is an engine, for as long as it runs."""
+        while True:
+            await asyncio.sleep(KEEP)
+            if self.ready and not self.engine.alive and not self.draining:
+                try:
+                    await self.revive()
+                except Exception:
+                    log.exception("the engine could not be started again; that is tried once more")
+
+    async def revive(self) -> None:
         """Start another engine if this one has failed."""
-        if not self.engine.alive and not self.draining:
+        async with self._reviving:
+            if self.engine.alive or self.draining:
+                return
             log.error(
                 "the engine has failed and is started again; its streams go on from their last saved states"
             )
-            self.engine = self.start()
+            await self.engine.shut()
+            self.engine = await self.start()
+            for name in self.models:
+                await self.engine.warm(name)
 
-    def request(self, model: str, values: Mapping[str, Any]) -> Any:
-        """A model's request from JSON values. Raises InvalidRequest."""
-        kind = self.requests.get(model)
-        if kind is None:
-            raise InvalidRequest(f"model is {model!r}, expected one of {', '.join(self.requests)}")
-        known = {f.name: f for f in fields(kind)}
-        if unknown := set(values) - set(known):
-            raise InvalidRequest(f"request has no {', '.join(sorted(unknown))}, only {', '.join(known)}")
-        for name, value in values.items():
-            wanted: Any = known[name].type
-            fits = isinstance(value, int | float) if wanted is float else isinstance(value, wanted)
-            if not fits or (isinstance(value, bool) and wanted is not bool):
-                raise InvalidRequest(f"{name} is {value!r}, expected a {wanted.__name__}")
-        return kind(**values)
+    def known(self, model: str) -> None:
+        """Raises InvalidRequest if there is no such model."""
+        if model not in self.models:
+            raise InvalidRequest(f"model is {model!r}, expected one of {', '.join(self.models)}")
+
+
+class Nothing:
+    """In an engine's place until there is one."""
+
+    alive = False
+
+    def __getattr__(self, name: str) -> Any:
+        raise AtCapacity("the server is starting", 2.0)
+
+    async def shut(self) -> None:
+        """There is nothing to end."""

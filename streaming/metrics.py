@@ -27,6 +27,9 @@ class Metrics:
         self._step = Histogram("riverrun_step_seconds", "One model step.", registry=registry, buckets=BUCKETS)
         self._dropped = Counter("riverrun_dropped_seconds", "Input dropped by overload.", registry=registry)
         self._resumed = Counter("riverrun_resumed", "Connections resumed.", registry=registry)
+        self.loop = Gauge(
+            "riverrun_loop_late_seconds", "Worst lateness of the event loop of late.", registry=registry
+        )
         self.ready = Gauge("riverrun_ready", "1 when requests are taken.", registry=registry)
 
     def opened(self, model: str, transport: str) -> None:

@@ -127,7 +127,7 @@ async def restore(
         raise TooBig(f"the file has {file.size} bytes, the limit is {limits.bytes}: cut it")
     if len(hub.replies) >= limits.at_once + hub.settings.streams.sessions:
         raise AtCapacity("too many replies wait for their clients", 10.0)
-    hub.request(model, {"strength": strength, "seed": seed})  # refused before anything is decoded
+    await hub.engine.check(model, {"strength": strength, "seed": seed})  # refused before anything is decoded
     with await asyncio.to_thread(_kept, file.file) as copy:
         decoding = await Decoding.start(copy, limits)  # has the file open by now
     head = decoding.head

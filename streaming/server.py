@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -15,13 +17,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from riverrun.models import MODELS, load
-from riverrun.models.contract import StreamModel
+from riverrun.models.contract import Spec, StreamModel
 from riverrun.streaming import restorations, webrtc, whip
 from riverrun.streaming.access import Access, digest
+from riverrun.streaming.handle import Handle
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.jobs import routes
 from riverrun.streaming.jobs.desk import Desk
 from riverrun.streaming.problems import EXPECTED, body, headers, status
+from riverrun.streaming.remote import Remote
 from riverrun.streaming.settings import Settings, read
 from riverrun.streaming.ws import Connection
 
@@ -48,7 +52,8 @@ EXPOSED = [
     "riverrun-session",
     "riverrun-token",
 ]
-DRAIN = 5.0  # seconds that streams get to end when the server stops
+DRAIN = 0.05  # seconds between looks at whether streams have ended
+PARTING = 2.0  # seconds that clients get to hear that it is over
 CODES = {
     401: "not_allowed",
     404: "not_found",
@@ -59,22 +64,40 @@ CODES = {
 
 
 def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) -> FastAPI:
-    """The application with its models, loaded by name unless given."""
-    hub = Hub.of(settings, models or {name: load(name, settings.device) for name in settings.models})
-    desk = Desk(hub)
+    """The application. Its models are loaded by name, or given, and then run in this process."""
+    compute, capacity = settings.compute, 2 * settings.streams.sessions
+
+    async def start() -> Handle:
+        if compute.process and not models:
+            return await Remote.start(settings.models, settings.device, compute.threads, capacity,
+                                      compute.lanes, compute.memory, compute.stuck)  # fmt: skip
+        from riverrun.streaming.engine import Engine  # torch comes with it
+
+        engine = Engine(
+            settings.device, compute.threads, capacity, lanes=compute.lanes, budget=compute.memory
+        )
+        for name in settings.models if not models else ():
+            engine.offer(name, partial(load, name, settings.device))
+        for name, model in (models or {}).items():
+            engine.add(name, model)
+        return engine
+
+    hub = Hub(settings, start, models or settings.models)
+    hub.desk = desk = Desk(hub)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        warming = asyncio.create_task(_warm(hub))
+        tasks = [asyncio.create_task(work) for work in (_launch(hub), hub.beat(), hub.keep())]
         await desk.start()
         try:
             yield
         finally:
-            warming.cancel()
-            await _drain(app)
+            for task in tasks:
+                task.cancel()
+            await drain(hub)
 
     app = FastAPI(title="Riverrun", lifespan=life, docs_url=None, redoc_url=None)
-    app.state.hub, app.state.desk = hub, desk
+    app.state.hub = hub
     if settings.access.origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.access.origins, allow_methods=["*"],
                            allow_headers=["*"], expose_headers=EXPOSED)  # fmt: skip
@@ -88,48 +111,36 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
     return app
 
 
-async def _warm(hub: Hub) -> None:
-    """Step every model once, so that the first caller does not wait for it; then be ready."""
-    from riverrun.streaming.wire import Open
-
-    hub.ready = True
-    for name, model in ((n, hub.engine.models[n]) for n in hub.requests):
-        takes = model.spec.takes
-        if takes is None or takes.kind != "audio":
-            continue
-        import numpy as np
-
-        stream = await hub.open(Open(name, rate=int(takes.rate)), "warm-up")
-        try:
-            await stream.feed(np.zeros((4 * takes.hop, 1), np.float32))
-            await stream.finish()
-            while await stream.read():
-                pass
-        finally:
-            await stream.close()
-    hub.metrics.ready.set(1)
-    hub.warm = True
-    log.info("ready: %s", ", ".join(hub.requests))
+async def _launch(hub: Hub) -> None:
+    try:
+        await hub.launch()
+    except EXPECTED:
+        log.exception("the server cannot start")
+        hub.failed()
 
 
-async def _drain(app: FastAPI) -> None:
-    hub: Hub = app.state.hub
-    hub.draining = True
-    await app.state.desk.stop()
+async def drain(hub: Hub, now: Callable[[], bool] = lambda: True) -> None:
+    """Take no more streams, let those that are open end for a while, unless it is to be `now`; then end them."""
+    hub.draining, until = True, hub.clock() + hub.settings.streams.drain
+    if hub.desk:
+        await hub.desk.stop()  # its lines are taken up when the server is back
+    for stream in list(hub.streams.values()):
+        stream.notice("event", name="draining", seconds=hub.settings.streams.drain)
+    while hub.streams and hub.clock() < until and not now():
+        await asyncio.sleep(DRAIN)
     await webrtc.stop(hub.calls.values())
-    for link in list(hub.links.values()):
-        link.say("event", name="draining")
+    for link in hub.links.values():
         link.over = link.over or "shutdown"
         link.changed.set()
-    for _ in range(int(DRAIN / 0.05)):
+    for _ in range(int(PARTING / DRAIN)):
         if all(link.stream.closed for link in hub.links.values()):
             break
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(DRAIN)
     for link in list(hub.links.values()):
         await link.end("shutdown")
     for reply in list(hub.replies.values()):
         await reply.stop()
-    await asyncio.to_thread(hub.engine.stop)
+    await hub.engine.shut()
 
 
 def _page(app: FastAPI) -> None:
@@ -145,7 +156,7 @@ def _routes(app: FastAPI, hub: Hub) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """The models of this server, as OpenAI's clients list them."""
-        return {"object": "list", "data": [_model(hub, name) for name in hub.requests]}
+        return {"object": "list", "data": [_model(name, spec) for name, spec in hub.specs.items()]}
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
@@ -159,7 +170,7 @@ def _routes(app: FastAPI, hub: Hub) -> None:
     @app.get("/health/ready")
     async def ready(response: Response) -> dict[str, str]:
         """Whether streams are taken: models are warm, and the server is not stopping."""
-        state = "draining" if hub.draining else "ready" if hub.warm and hub.engine.alive else "starting"
+        state = "draining" if hub.draining else "ready" if hub.ready and hub.engine.alive else "starting"
         response.status_code = 200 if state == "ready" else 503
         return {"status": state}
 
@@ -171,8 +182,7 @@ def _routes(app: FastAPI, hub: Hub) -> None:
         return Response(hub.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def _model(hub: Hub, name: str) -> dict[str, Any]:
-    spec = hub.engine.models[name].spec
+def _model(name: str, spec: Spec) -> dict[str, Any]:
     port = spec.takes or spec.gives[0]
     entry = MODELS.get(name)
     return {
@@ -236,8 +246,9 @@ def serve(settings: Settings) -> None:
             f"host is {settings.host}, and no API key is set: make one with `riverrun serve --new-key` and set "
             "access.keys, or listen on 127.0.0.1"
         )
-    uvicorn.run(
-        create(settings),
+    app = create(settings)
+    config = uvicorn.Config(
+        app,
         host=settings.host,
         port=settings.port,
         ws="websockets-sansio",
@@ -250,3 +261,22 @@ def serve(settings: Settings) -> None:
         access_log=False,
         server_header=False,
     )
+
+    class Draining(uvicorn.Server):
+        """Lets open streams end before it closes their connections."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await drain(app.state.hub, lambda: self.force_exit)
+            await super().shutdown(sockets)
+
+    server = Draining(config)
+    failed = False
+
+    def stop() -> None:
+        nonlocal failed
+        failed = server.should_exit = True
+
+    app.state.hub.failed = stop
+    server.run()
+    if failed:
+        raise ValueError("the server could not start; the log tells why")

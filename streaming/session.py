@@ -1,6 +1,6 @@
 """Session: one stream through a model, as a pure value: no I/O, no clock, no thread.
 
-Three sides use it. The producer calls `feed` and `finish`; the engine `ready`, `deadline`, `take` and `give`; the
+Three sides use it. The producer calls `feed` and `finish`; the engine `ready`, `due`, `take` and `give`; the
 transport `poll`. Each side writes fields of its own and hands on through deques, so that one thread a side needs
 no lock.
 
@@ -26,9 +26,12 @@ from riverrun.models.contract import Outputs, Port, Spec
 from riverrun.streaming.bands import HighBand
 from riverrun.streaming.buffer import Buffer
 from riverrun.streaming.errors import ProtocolError
+from riverrun.streaming.scheduler import Fence
 
 Rate = int | Fraction
 KEPT = 64  # steps whose times are remembered until they are asked for
+HELD = 0.3  # seconds of live input, and of output, that may wait: what comes then is too late to be any use
+SLACK = 2.0  # times the delay that is asked for, when a machine is too slow for it
 RATES = range(1_000, 384_001)  # Hz, that sound is resampled from and to
 
 
@@ -37,7 +40,7 @@ class Live:
     """What makes a session live: when its output is due.  # all in seconds
 
     A filter's output is due `delay` after its input was captured. A generator's first chunk is due `first` after
-    `arrival` (on the clock that `deadline` is asked with), each later one `margin` before it plays; while it is
+    `arrival` (on the engine's clock), each later one `margin` before it plays; while it is
     more than `lead` ahead, nothing is due.
     """
 
@@ -79,6 +82,7 @@ class Session:
         self.high: HighBand | None = None
         if takes and self.down and band == "full" and self.rate > takes.rate == gives.rate:
             self.high = HighBand(int(self.rate), int(takes.rate), takes.hop, self.channels, spec.latency)
+        queue = min(queue, HELD) if live and takes else queue
         self.limit = math.ceil(queue * self.entry_rate)  # ticks
         if takes:
             two_hops = 2 * takes.hop / takes.rate + self.latency
@@ -89,6 +93,7 @@ class Session:
         self.fed, self.finished = 0, False
         self.captured: tuple[int, float] | None = None  # a tick and when it was captured
         self.began: float | None = None  # when play-out began
+        self.slack = 1.0  # times the delay that was asked for
 
         self.blocks = Buffer((self.channels,))  # at the model's rate, waiting for a whole hop
         self.entered = self.taken = self.answered = 0  # ticks of the model's ports: input, steps, output
@@ -174,18 +179,39 @@ class Session:
             self._enter(self.inbox.popleft())
         return len(self.blocks) >= self.spec.takes.hop
 
-    def deadline(self, now: float) -> float:
-        """When the output of the next step is due, on the clock `now` is of; infinity if nobody waits for it."""
+    @property
+    def fence(self) -> Fence:
+        """The class of its work: with a microphone at the other end, a listener, or nobody who waits."""
         if self.live is None:
-            return math.inf
+            return Fence.BATCH
+        return Fence.LIVE if self.spec.takes else Fence.INTERACTIVE
+
+    @property
+    def period(self) -> float:
+        """Seconds of a hop: a filter has to step as often as that."""
+        port = self.spec.takes or self.spec.gives[0]
+        return float(port.hop / port.rate)
+
+    def due(self, now: float) -> tuple[float, float]:
+        """From when on the output of the next step is wanted, and when it is due, on the clock `now` is of.
+
+        Nobody waits for a session that is not live: it has waited since `now`.
+        """
+        if self.live is None:
+            return -math.inf, now
         if self.spec.takes:
             tick, at = self.captured or (self.fed, now)
-            return at + self.live.delay + float(self.taken / self.spec.takes.rate - tick / self.entry_rate)
+            ahead = float(self.taken / self.spec.takes.rate - tick / self.entry_rate)
+            return -math.inf, at + self.live.delay * self.slack + ahead
         first, made = self.live.arrival + self.live.first, float(self.given / self.rate)
         if not made:
-            return first
+            return -math.inf, first
         plays = made + (first if self.began is None else self.began)
-        return math.inf if plays - now > self.live.lead else plays - self.live.margin
+        return plays - self.live.lead, plays - self.live.margin * self.slack
+
+    def relax(self, on: bool) -> None:
+        """Have output due later than asked for by as much as `SLACK` says, or when it was asked for again."""
+        self.slack = SLACK if on else 1.0
 
     def take(self) -> list[Chunk | None]:
         """One input a row for the next step; None while a hop's answer, or a generator's chunk, is being made."""

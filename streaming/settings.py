@@ -61,6 +61,19 @@ class Streams(Group):
     controls: float = Field(default=50, gt=0)  # control messages a second
     start: float = Field(default=10.0, gt=0)  # seconds until the first message
     delay: float = Field(default=0.1, gt=0)  # seconds from capture to leaving that live sound is aimed at
+    drain: float = Field(default=10.0, ge=0)  # seconds that open streams get when the server is told to stop
+
+
+class Compute(Group):
+    """The engine that steps models."""
+
+    process: bool = True  # of its own
+    lanes: int = Field(default=2, ge=1, le=2)  # 2: what is live has one for itself
+    threads: int = Field(default=1, ge=1)  # a lane
+    memory: int | None = Field(default=None, ge=1 << 20)  # bytes of models; without it, all stay
+    stuck: float = Field(
+        default=10.0, gt=0
+    )  # seconds after which a step is given up on, and the engine with it
 
 
 class Files(Group):
@@ -130,9 +143,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65_535)
     models: list[str] = ["restore-lite", "vocode-lite"]
     device: str = "cpu"
-    threads: int = Field(default=1, ge=1)
     metrics: bool = True
     access: Access = Access()
+    compute: Compute = Compute()
     streams: Streams = Streams()
     files: Files = Files()
     jobs: Jobs = Jobs()

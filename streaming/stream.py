@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from riverrun.media import Chunk, cut
 from riverrun.media.chunk import Array
-from riverrun.streaming.errors import SessionEnded, TooSlow
+from riverrun.streaming.errors import SessionEnded, Stuck, TooSlow
 from riverrun.streaming.ledger import Ledger
 from riverrun.streaming.session import Live
 from riverrun.streaming.wire import Open
@@ -43,6 +43,8 @@ class Stream:
             maxlen=64
         )  # from which tick of the engine how many were dropped
         self.closed = self.finished = False
+        self.less: tuple[str, ...] = ()  # what the engine does with less of
+        self.notice: Callable[..., None] = lambda kind, **values: None  # has a control message sent
         self.saved: bytes | None = None
         self.saved_at = hub.clock()
         self.since: deque[Chunk] = deque()  # input that the saved state has not seen
@@ -53,10 +55,9 @@ class Stream:
     async def begin(self, saved: bytes | None = None) -> None:
         """Open the session at the hub's engine, or take up a saved one there."""
         self.engine = self.hub.engine
-        request = self.hub.request(self.wanted.model, self.values)
         live = None if self.live is None else Live(delay=self.live)
         self.name = await self.engine.open(
-            self.wanted.model, request, self.rate, self.channels, live, self.wanted.band, saved
+            self.wanted.model, self.values, self.rate, self.channels, live, self.wanted.band, saved
         )
         self.latency = self.engine.latency(self.name)
 
@@ -90,8 +91,8 @@ class Stream:
         while True:
             try:
                 chunks = await self.engine.poll(self.name)
-            except SessionEnded:
-                if self.engine.alive or self.closed or self.hub.draining:
+            except SessionEnded as error:
+                if self.engine.alive or self.closed or self.hub.draining or isinstance(error, Stuck):
                     raise
                 await self._recover()
                 continue
@@ -105,9 +106,8 @@ class Stream:
     async def update(self, values: Mapping[str, Any]) -> None:
         """Change some values of the request. Raises InvalidRequest, SessionEnded."""
         wanted = {**self.values, **values}
-        request = self.hub.request(self.wanted.model, wanted)
         async with self.turn:
-            await self.engine.update(self.name, request)
+            await self.engine.update(self.name, wanted)
             self.values = wanted
             await self._save()  # input before and after a change is not replayed across it
 
@@ -161,9 +161,12 @@ class Stream:
     def _note(self) -> None:
         """Enter into the ledger when the steps were made."""
         try:
-            steps = self.engine.steps(self.name)
+            steps, less = self.engine.steps(self.name), self.engine.given_up(self.name)
         except SessionEnded:
             return  # it gave its last and has left
+        if less != self.less:
+            self.less = less
+            self.notice("event", name="degraded", less=list(less))
         for end, needs, start, stop in steps:
             self.ledger.stepped(self._outer(end), self._outer(needs), start, stop)
             self.hub.metrics.stepped(stop - start)
@@ -191,7 +194,7 @@ class Stream:
         """Take the session up at another engine: its last saved state, then the input since."""
         await self.turn.acquire()
         try:
-            self.hub.revive()
+            await self.hub.revive()
             await self.begin(self.saved)
             self.skip = self.out - self.engine.polled(self.name)
         except BaseException:

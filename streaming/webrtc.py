@@ -316,6 +316,7 @@ class Call(Peer):
     def __init__(self, hub: "Hub", stream: Stream, name: str) -> None:
         super().__init__(hub)
         self.stream, self.name = stream, name
+        stream.notice = self.say
         self.ear = Ear(stream.channels, hub.clock)
         self.mouth = Mouth(stream.channels, math.ceil(stream.latency * RATE))
         self.tracks: list[Track] = []

@@ -132,8 +132,8 @@ async def _call(
     hub: "Hub", offer: str, model: str, values: dict[str, Any], name: str | None
 ) -> tuple[Call, str]:
     """Open a stream for an offer and answer it; if anything fails, nothing is left of either."""
-    if model not in hub.requests:
-        raise NotFound(f"there is no pipeline {model!r}, expected one of {', '.join(hub.requests)}")
+    if model not in hub.models:
+        raise NotFound(f"there is no pipeline {model!r}, expected one of {', '.join(hub.models)}")
     if name in hub.casts:
         raise Conflict(f"stream {name!r} is being sent already: choose another name, or end that call")
     sdp.offer(offer)  # refused before anything is opened

@@ -39,6 +39,7 @@ class Link:
     def __init__(self, hub: "Hub", wanted: wire.Open, stream: Stream) -> None:
         limits = hub.settings.streams
         self.hub, self.wanted, self.stream = hub, wanted, stream
+        stream.notice = self.say
         self.session, self.token = secrets.token_hex(8), secrets.token_urlsafe(24)
         self.epoch = 0  # of the connection that may write; older ones are fenced off
         self.journal = Journal(wanted.rate, limits.journal, limits.journal_bytes)

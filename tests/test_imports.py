@@ -12,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
+CLIENT = ("answers", "arrays", "blocking", "client", "link", "live", "transfer")  # of sdk/, over the wire
+CLIENT_FILES = tuple(f"sdk/{name}.py" for name in CLIENT)
 HEAVY = ("torch", "torchaudio", "av", "scipy", "numpy", "onnxruntime", "asyncio", "rich", "typer")
 
 
@@ -114,29 +116,44 @@ def test_streaming_imports_downwards_only() -> None:
 
 
 def test_sdk_sees_only_the_parts_of_streaming_meant_for_it() -> None:
-    allowed = tuple(f"riverrun.streaming.{m}" for m in ("session", "overlap", "engine", "errors", "jobs"))
-    found = [
-        i
-        for i in within("sdk")
-        if not (i.file == "sdk/cli/serve.py" and i.under("riverrun.streaming.server"))
-    ]
-    assert not breaches(found, "riverrun.streaming", allowed=allowed)
+    parts = {
+        "sdk/cli/serve.py": ("server",),
+        **dict.fromkeys(CLIENT_FILES, ("wire", "journal", "problems")),
+        **dict.fromkeys(("sdk/cli/batch.py", "sdk/remote.py"), ("jobs",)),
+    }
+    for i in within("sdk"):
+        seen = ("session", "overlap", "engine", "errors", *parts.get(i.file, ()))
+        allowed = tuple(f"riverrun.streaming.{part}" for part in seen)
+        assert not breaches([i], "riverrun.streaming", allowed=allowed)
 
 
 def test_sdk_imports_what_is_heavy_inside_functions() -> None:
-    """But for measure.py, which is itself imported inside functions only."""
-    banned = ("riverrun.media", "riverrun.models", "riverrun.streaming", "riverrun.measure")
-    eager = [i for i in within("sdk") if not i.lazy and i.file != "sdk/measure.py"]
-    assert not breaches(eager, *banned, "torch", "torchaudio", "scipy", "numpy", "rich", "asyncio")
+    """But for measure.py and the client, which are themselves imported inside functions only."""
+    late = {"sdk/measure.py", *CLIENT_FILES}
+    ours = ("riverrun.media", "riverrun.models", "riverrun.streaming", "riverrun.measure")
+    others = ("torch", "torchaudio", "scipy", "numpy", "rich", "asyncio", "httpx", "websockets")
+    eager = [i for i in within("sdk") if not i.lazy and i.file not in late]
+    assert not breaches(eager, *ours, *(f"riverrun.{name}" for name in CLIENT), *others)
 
 
 @pytest.mark.parametrize(
     ("library", "doors"),
     [
         ("av", ("media/", "streaming/webrtc.py")),
-        ("torch", ("models/", "streaming/engine.py", "sdk/local.py", "sdk/cli/")),
-        ("threading", ("streaming/engine.py",)),
-        ("concurrent", ("streaming/engine.py",)),
+        (
+            "torch",
+            (
+                "models/",
+                "streaming/engine.py",
+                "streaming/lane.py",
+                "streaming/shelf.py",
+                "streaming/admission.py",
+                "sdk/local.py",
+                "sdk/cli/",
+            ),
+        ),
+        ("threading", ("streaming/lane.py", "streaming/shelf.py", "sdk/blocking.py")),
+        ("concurrent", ("streaming/lane.py",)),
         ("asyncio", ("streaming/", "sdk/")),
         ("aiortc", ("streaming/webrtc.py",)),
         ("aioice", ("streaming/webrtc.py",)),
@@ -169,6 +186,10 @@ def test_importing_riverrun_loads_nothing_heavy() -> None:
 
 def test_importing_media_leaves_torch_out() -> None:
     assert "torch" not in loaded_after("import riverrun.media")
+
+
+def test_a_server_whose_engine_is_elsewhere_does_without_torch() -> None:
+    assert "torch" not in loaded_after("import riverrun.streaming.server")
 
 
 def test_help_loads_no_model_and_no_media() -> None:

@@ -4,13 +4,12 @@ export function snippet(language, { origin, model, strength, file }) {
   if (language === "curl")
     return [`curl ${origin}/v1/audio/restorations`, `  -F file=@${name}`, `  -F model=${model}`, `  -F strength=${strength}`, "  -F response_format=flac -o clean.flac"].join(" \\\n");
   return [
-    "import httpx",
+    "import riverrun",
     "",
-    `with open(${JSON.stringify(name)}, "rb") as noisy, open("clean.flac", "wb") as clean:`,
-    `    asked = {"model": "${model}", "strength": ${strength}, "response_format": "flac"}`,
-    `    with httpx.stream("POST", "${origin}/v1/audio/restorations", files={"file": noisy}, data=asked, timeout=None) as reply:`,
-    "        reply.raise_for_status()",
-    "        for piece in reply.iter_raw():",
-    "            clean.write(piece)",
+    `with riverrun.Client("${origin}") as client:`,
+    `    client.restore(${JSON.stringify(name)}, "clean.flac", model="${model}", strength=${strength})`,
+    `    with client.stream("${model}", rate=48_000, live=0.1, strength=${strength}) as stream:`,
+    "        for chunk in stream.through(microphone):  # an iterable of arrays",
+    "            play(chunk.data)",
   ].join("\n");
 }

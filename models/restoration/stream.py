@@ -59,6 +59,7 @@ class Restoration:
         self.spec = Spec(port, (port,), spectrum.latency, max_batch)
         self.predictor = FrameStep(restorer.predictor) if restorer.predictor else None
         self.flow = FrameStep(restorer.flow, self.config.tableau.c) if restorer.flow else None
+        self.rungs = ("steps",) if self.predictor and self.flow else ()
         self.fade = torch.from_numpy(ramp(spectrum.hop)).to(device)
 
     def open(self, request: Request) -> State:
@@ -72,7 +73,13 @@ class Restoration:
             state["predictor"] = self.predictor.start(1)
         if self.flow:
             state["flow"] = {str(i): self.flow.start(1) for i in range(self.config.tableau.stages)}
+        if self.rungs:
+            state["light"] = [False]
         return state
+
+    def lighten(self, state: State, rung: int) -> State:
+        """Leave out the solver's steps, so that what the predictor says is the result; or take them again."""
+        return {**state, "light": [rung > 0 for _ in state["light"]]}
 
     def update(self, state: State, request: Request) -> State:
         """Fade to another strength or bypass over the next hop. Raises InvalidRequest for another seed."""
@@ -84,8 +91,8 @@ class Restoration:
         """Nothing to free: all a session has is its state."""
 
     def key(self, state: State) -> Hashable:
-        """All sessions of one restorer fit together at any time."""
-        return ()
+        """All sessions of one restorer fit together at any time, but for those that do with less."""
+        return state["light"][0] if self.rungs else False
 
     @torch.inference_mode()
     def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
@@ -122,7 +129,7 @@ class Restoration:
             first = (
                 parts[0] if self.config.head == "direct" else torch.addcmul(seen + parts[1], parts[0], seen)
             )
-        if not self.flow:
+        if not self.flow or (self.rungs and state["light"][0]):
             return first
         net, tableau = self.flow, self.config.tableau
         conditions = [net.layout(v) for v in self.restorer.conditions(seen, first)]

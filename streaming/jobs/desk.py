@@ -51,6 +51,8 @@ class Desk:
 
     async def open(self) -> Runner:
         """Be ready for jobs. Raises AtCapacity if another server has the folder, StreamError if it is not usable."""
+        if self.hub.draining:
+            raise AtCapacity("the server is stopping", 2.0)
         async with self.opening:
             if self.runner is None or any(task.done() for task in self.work):
                 await self._begin()
@@ -125,6 +127,7 @@ class Desk:
         Raises InvalidRequest, TooBig, Reused, AtCapacity; then nothing of it is kept.
         """
         lines = await settled(self._read, told, files)
+        await check(self.hub, lines)
         body = await settled(_body, told, files, self.hub.settings.files.bytes)
         runner = await self.open()
         if before := await settled(self.store.keyed, owner, key, body):
@@ -149,7 +152,6 @@ class Desk:
 
     def _read(self, told: bytes, files: Mapping[str, BinaryIO]) -> list[Line]:
         lines = parse(told, GRAMMARS, self.settings.lines)
-        check(self.hub, lines)
         for line in lines:
             if line.input is not None and line.input not in files:
                 wrong(line.number, f"input is {shown(line.input)}, and no file of that name was sent")

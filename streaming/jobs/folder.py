@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from riverrun.media.errors import MediaError
 from riverrun.media.limits import DEFAULT
-from riverrun.models.contract import StreamModel
 from riverrun.models.errors import ModelError
 from riverrun.models.registry import load
 from riverrun.streaming.errors import StreamError
+from riverrun.streaming.handle import Handle
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.jobs import manifest
 from riverrun.streaming.jobs.lines import Line, parse, shown, wrong
@@ -23,6 +24,9 @@ from riverrun.streaming.jobs.store import Row, Store
 from riverrun.streaming.jobs.tasks import GRAMMARS, Do, Making, check, model
 from riverrun.streaming.jobs.whole import inside
 from riverrun.streaming.settings import Files, Settings
+
+if TYPE_CHECKING:
+    from riverrun.models.contract import StreamModel
 
 FILE = ".riverrun-jobs.sqlite"
 WEIGHTS = ".safetensors"  # a model that is a file
@@ -126,6 +130,8 @@ class Folder:
 @asynccontextmanager
 async def here(lines: Iterable[Line], device: str = "cpu") -> AsyncIterator[Do]:
     """What makes lines in this process. Raises ModelError with the number of a line whose model is not to be had."""
+    from riverrun.streaming.engine import Engine  # torch comes with it
+
     wanted = list(lines)
     models: dict[str, StreamModel] = {}
     for line in wanted:
@@ -134,11 +140,17 @@ async def here(lines: Iterable[Line], device: str = "cpu") -> AsyncIterator[Do]:
             models[name] = models.get(name) or load(name, device)
         except ModelError as error:
             wrong(line.number, str(error), error)
-    settings = Settings(device=device, models=list(models), files=Files(seconds=DEFAULT.seconds))
-    hub = Hub.of(settings, models)
-    hub.ready = True
+
+    async def start() -> Handle:
+        engine = Engine(device)
+        for name, made in models.items():
+            engine.add(name, made)
+        return engine
+
+    hub = Hub(Settings(files=Files(seconds=DEFAULT.seconds)), start, models)
+    hub.engine, hub.ready = await start(), True
     try:
-        check(hub, wanted)
+        await check(hub, wanted)
         yield Making(hub)
     finally:
-        await asyncio.to_thread(hub.engine.stop)
+        await hub.engine.shut()

@@ -158,7 +158,7 @@ async def remove(request: Request, job: str) -> None:
 
 
 def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
+    desk: Desk = request.app.state.hub.desk
     return desk
 
 

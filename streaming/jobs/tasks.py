@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -41,13 +41,13 @@ class Do(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """One kind of line. `request` are the keys that go to the model as they are.
+    """One kind of line. `request` are the keys that go to the model as they are, and what they are if not named.
 
     `work` makes the output, in the form its suffix names, and gives how many seconds it lasts.
     """
 
     grammar: Grammar
-    request: tuple[str, ...]
+    request: Mapping[str, Any]
     work: Callable[[Hub, Line, BinaryIO | None, BinaryIO], Awaitable[float]]
 
 
@@ -93,7 +93,7 @@ TASKS: dict[str, Task] = {
             {"model": text(1024), "strength": number(0, 1), "seed": SEED, "band": one_of("full", "8k")},
             tuple(FORMS),
         ),
-        ("strength", "seed"),
+        {"strength": 1.0, "seed": 0},
         restore,
     ),
 }
@@ -107,14 +107,15 @@ def model(line: Line) -> str:
 
 def request(line: Line) -> dict[str, Any]:
     """What of a line goes to the model."""
-    return {key: line.values[key] for key in TASKS[line.task].request if key in line.values}
+    return {key: line.values.get(key, usual) for key, usual in TASKS[line.task].request.items()}
 
 
-def check(hub: Hub, lines: Iterable[Line]) -> None:
+async def check(hub: Hub, lines: Iterable[Line]) -> None:
     """Raises InvalidRequest for the first line whose model is not there, or does not take its values."""
     for line in lines:
         try:
-            hub.request(model(line), request(line))
+            hub.known(model(line))
+            await hub.engine.check(model(line), request(line))
         except InvalidRequest as error:
             wrong(line.number, str(error), error)
 
@@ -130,12 +131,10 @@ class Making:
     async def __call__(self, row: Row, file: BinaryIO | None, out: BinaryIO) -> Made:
         """Raises MediaError, ModelError, StreamError, OSError."""
         line, name = row.line, model(row.line)
-        values = self.hub.request(name, request(line))
         if name not in self.weights:
             self.weights[name] = await settled(_weights, name)
         seconds = await TASKS[line.task].work(self.hub, line, file, out)
-        told = asdict(values) if is_dataclass(values) and not isinstance(values, type) else {}
-        return Made(seconds, name, self.weights[name], told, self.versions)
+        return Made(seconds, name, self.weights[name], request(line), self.versions)
 
 
 def _weights(name: str) -> str | None:

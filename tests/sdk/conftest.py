@@ -22,3 +22,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     path: Path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save(path, Restorer(Config("restore", predictor=net, head="mask", flow=flow, tableau=euler(1))))
     return str(path)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

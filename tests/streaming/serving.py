@@ -39,7 +39,7 @@ async def server(
     )
     running = uvicorn.Server(config)
     task = asyncio.create_task(running.serve())
-    while not running.started or not app.state.hub.warm:
+    while not running.started or not app.state.hub.ready:
         await asyncio.sleep(0.01)
     port = running.servers[0].sockets[0].getsockname()[1]
     try:

@@ -1,13 +1,13 @@
 """Who steps next, with whom, and that a batch which stays together is not copied."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 
 from riverrun.media import Chunk
 from riverrun.models.contract import StreamModel
-from riverrun.streaming.batch import Rows, Seat, advance, gather, pick, sit
+from riverrun.models.state import State
+from riverrun.streaming.batch import Rows, Seat, advance, gather, sit
+from riverrun.streaming.scheduler import Fence
 from riverrun.streaming.session import Live, Session
 from tests.models.toys import Loudness, Smooth, Teller, Text
 from tests.streaming.test_session import sound, steps
@@ -21,49 +21,49 @@ def seat(model: StreamModel, name: str = "", channels: int = 1, due: float | Non
     return made
 
 
-def names(seats: Sequence[Seat]) -> str:
-    return "".join(seat.name for seat in seats)
-
-
-def test_the_first_due_goes_first_and_takes_others_along() -> None:
-    one, other = Smooth(), Smooth(hop=16)
-    seats = [seat(one, "a", due=3), seat(other, "b", due=2), seat(one, "c", due=4), seat(other, "d", due=1)]
-    assert names(pick(seats, 0)) == "bd"
-    seats[1].leave()
-    seats[3].leave()
-    assert names(pick(seats, 0)) == "ac"
-
-
-def test_nobody_joins_whom_somebody_waits_for_unless_awaited_too() -> None:
-    model = Smooth()
-    seats = [seat(model, "a"), seat(model, "b", due=9), seat(model, "c")]
-    assert names(pick(seats, 0)) == "b"
-    seats[1].leave()
-    assert names(pick(seats, 0)) == "ac"
-
-
-def test_a_step_is_never_larger_than_the_model_takes_and_turns_go_round() -> None:
+def test_a_piece_says_what_a_session_would_do_next_and_when_it_is_due() -> None:
     model = Smooth(max_batch=4)
-    seats = [seat(model, name, channels) for name, channels in (("a", 2), ("b", 1), ("c", 2), ("d", 1))]
-    chosen = pick(seats, 0)
-    assert names(chosen) == "abd"
-    for one in chosen:
-        one.turn = 1
-    assert names(pick(seats, 0)) == "ac"
+    live, batch = seat(model, "a", 2, due=3), seat(model, "b")
+    first, other = live.piece(0), batch.piece(7)
+    assert (
+        first
+        and other
+        and (first.rows, first.most, first.fence, other.fence) == (2, 4, Fence.LIVE, Fence.BATCH)
+    )
+    assert first.kind == other.kind and first.due == pytest.approx(3) and other.due == 7
 
 
 def test_different_phases_do_not_mix() -> None:
     model = Smooth(evaluations=2)
     seats = [seat(model, "a"), seat(model, "b")]
+    assert seats[0].piece(0)
     advance(seats[:1])
-    assert len(pick(seats, 0)) == 1
+    first, other = (one.piece(0) for one in seats)
+    assert first and other and first.kind != other.kind
 
 
 def test_a_generator_without_words_is_left_alone() -> None:
     model = Teller()
     quiet = sit("q", model, Text("", end=False), Session(model.spec))
     loud = sit("l", model, Text("a word"), Session(model.spec))
-    assert names(pick([quiet, loud], 0)) == "l"
+    assert quiet.piece(0) is None and loud.piece(0)
+
+
+def test_a_session_that_is_late_does_with_less_and_then_has_all_again() -> None:
+    class Frugal(Smooth):
+        rungs = ("steps",)
+
+        def lighten(self, state: State, rung: int) -> State:
+            return {**state, "gain": state["gain"] * (0 if rung else 9)}
+
+    one = seat(Frugal(), "a", due=0.1)
+    for i in range(450):
+        one.judge(True, i * 0.02)
+    assert list(one.given_up) == ["steps", "buffer"] and one.state and one.state["gain"] == 0
+    assert one.session.due(0)[1] == pytest.approx(0.2)
+    for i in range(450, 2_500):
+        one.judge(False, i * 0.02)
+    assert not one.given_up and one.session.due(0)[1] == pytest.approx(0.1)
 
 
 def test_a_batch_that_stays_together_is_not_copied() -> None:
@@ -111,10 +111,3 @@ def test_joining_and_leaving_changes_nothing_for_those_who_stay() -> None:
 def test_a_view_of_rows_cuts_what_is_looked_at() -> None:
     rows = Rows({"a": [1, 2, 3], "inner": {"b": [4, 5, 6]}}, 1, 2)
     assert rows["a"] == [2] and rows["inner"]["b"] == [5] and list(rows) == ["a", "inner"] and len(rows) == 2
-
-
-def test_a_session_that_cannot_go_on_does_not_hold_up_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Smooth()
-    seats = [seat(model, "a"), seat(model, "b")]
-    monkeypatch.setattr(seats[0].session, "ready", lambda: 1 / 0)
-    assert names(pick(seats, 0)) == "b" and seats[0].error and not seats[0].active

@@ -14,7 +14,7 @@ from riverrun.media import Writer, read
 from riverrun.media.chunk import Chunk
 from riverrun.streaming.access import digest
 from tests.models.toys import Smooth
-from tests.streaming.serving import RATE, Audio, noise, server
+from tests.streaming.serving import RATE, Audio, call, noise, server
 
 pytestmark = pytest.mark.anyio
 
@@ -161,7 +161,7 @@ async def test_a_client_that_vanishes_frees_what_it_used() -> None:
             await asyncio.sleep(0.02)
             if not hub.streams:
                 break
-        assert not hub.streams and not hub.replies and not hub.engine.seats
+        assert not hub.streams and not hub.replies and not hub.engine.sessions
 
 
 async def test_models_health_and_figures_are_there() -> None:
@@ -225,3 +225,17 @@ async def test_every_error_has_the_same_body(method: str, path: str, status: int
     async with server() as (at, _), httpx.AsyncClient(base_url=f"http://{at}") as client:
         reply = await client.request(method, path)
         assert reply.status_code == status and reply.json()["error"]["message"]
+
+
+async def test_an_engine_that_dies_while_nobody_speaks_is_replaced() -> None:
+    async with server() as (at, hub), httpx.AsyncClient(base_url=f"http://{at}") as http:
+        dead = hub.engine
+        await dead.shut()
+        for _ in range(1_000):
+            if (await http.get("/health/ready")).status_code == 200:
+                break
+            await asyncio.sleep(0.01)
+        assert hub.engine is not dead and hub.engine.alive
+        async with call(at) as peer:
+            await peer.send(noise(RATE))
+            assert (await peer.until("ended"))["reason"] == "finished"

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riverrun.media import Chunk
-from riverrun.streaming.batch import advance, pick, sit
+from riverrun.streaming.batch import advance, sit
 from riverrun.streaming.ledger import STAGES, Ledger
 from riverrun.streaming.session import Session
 from tests.models.toys import Loudness, Smooth
@@ -61,8 +61,8 @@ def test_the_stages_of_a_chunk_sum_to_its_delay(
         clock.now = max(clock.now, captured + travel)
         ledger.came((i + 1) * frame, captured, clock.now)
         session.feed(Chunk(data, i * frame, rate))
-        while seats := pick([seat], clock.now):
-            advance(seats, clock)
+        while seat.piece(clock.now):
+            advance([seat], clock)
         chunks = session.poll()
         for step in (session.steps.popleft() for _ in range(len(session.steps))):
             ledger.stepped(*step)

@@ -10,7 +10,7 @@ from riverrun.media import Chunk, join
 from riverrun.models.state import load as load_state
 from riverrun.models.state import save as save_state
 from riverrun.streaming import saving
-from riverrun.streaming.batch import Seat, advance, pick, sit
+from riverrun.streaming.batch import Seat, advance, sit
 from riverrun.streaming.session import Session
 from tests.models.toys import Loudness, Smooth
 from tests.streaming.test_session import sound, steps
@@ -22,7 +22,8 @@ def test_a_session_goes_on_where_it_was_saved(rate: int, channels: int) -> None:
     first = sit("first", model, Loudness(), Session(model.spec, rate, channels))
     first.session.feed(Chunk(data[:2_000], 0, rate))
     for _ in range(3):
-        advance(pick([first], 0))
+        assert first.piece(0)
+        advance([first])
     assert first.session.ready() and first.session.outboxes[0]
     again = Session(model.spec, rate, channels)
     saving.load(saving.save(first.session), again)

@@ -1,5 +1,6 @@
 """Every documented request, made at random from the schema, gets a documented kind of answer and never a crash."""
 
+import asyncio
 import tempfile
 from typing import Any
 
@@ -16,7 +17,7 @@ FOLDER = tempfile.TemporaryDirectory()
 ACCESS: Any = {"hosts": ["testserver"], "requests": 1e6, "burst": 10**6}
 JOBS: Any = {"folder": FOLDER.name}
 app = create(Settings(access=ACCESS, jobs=JOBS), {"restore-lite": Volume()})
-app.state.hub.ready = app.state.hub.warm = True
+asyncio.run(app.state.hub.launch())
 for media in ("application/sdp", "application/trickle-ice-sdpfrag"):
     schemathesis.serializer.alias(media, "text/plain")
 schema = schemathesis.openapi.from_asgi("/openapi.json", app)
@@ -25,7 +26,7 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", app)
 @pytest.fixture(scope="module", autouse=True)
 def stopped() -> Any:
     yield
-    app.state.hub.engine.stop()
+    asyncio.run(app.state.hub.engine.shut())
     FOLDER.cleanup()
 
 

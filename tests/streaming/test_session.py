@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from riverrun.media import Chunk, join
 from riverrun.models.contract import Port, Spec, StreamModel
-from riverrun.streaming.batch import Seat, advance, pick, sit
+from riverrun.streaming.batch import Seat, advance, sit
 from riverrun.streaming.errors import ProtocolError
+from riverrun.streaming.scheduler import Fence
 from riverrun.streaming.session import Live, Session
 from tests.models.toys import Loudness, Smooth, Teller, Text
 
@@ -51,8 +52,8 @@ def stream(
 
 def steps(seat: Seat) -> list[Chunk]:
     out = []
-    while seats := pick([seat], 0.0):
-        advance(seats)
+    while seat.piece(0):
+        advance([seat])
         assert seat.error is None
         out += seat.session.poll()
     return out + seat.session.poll()
@@ -166,7 +167,8 @@ def test_credit_bounds_what_waits_and_comes_back() -> None:
     assert session.credit == session.limit == 160
     session.feed(Chunk(sound(160), 0, 16_000))
     assert session.credit == 0
-    advance(pick([seat], 0.0))
+    assert seat.piece(0)
+    advance([seat])
     assert session.credit == 32
 
 
@@ -174,8 +176,8 @@ def test_a_reader_that_does_not_poll_stops_the_model() -> None:
     model = Teller()
     session = Session(model.spec, queue=0.02)
     seat = sit("test", model, Text("one two three four five"), session)
-    while seats := pick([seat], 0.0):
-        advance(seats)
+    while seat.piece(0):
+        advance([seat])
     assert [len(chunk) for chunk in session.poll()] == [240, 240] and session.ready()
 
 
@@ -226,23 +228,27 @@ def test_a_wrong_answer_is_an_error() -> None:
 def test_a_live_filter_is_due_a_delay_after_its_capture() -> None:
     session = Session(SPEC, live=Live(delay=0.05))
     session.feed(Chunk(sound(160), 0, 16_000), captured=100.01)
-    assert session.deadline(0) == pytest.approx(100.05)
+    assert session.due(0) == pytest.approx((-math.inf, 100.05)) and session.fence is Fence.LIVE
     assert session.ready() and session.take()
-    assert session.deadline(0) == pytest.approx(100.052)
+    assert session.due(0)[1] == pytest.approx(100.052)
     session.feed(Chunk(sound(160), 160, 16_000), captured=101.02)  # the source stalled for a second
-    assert session.deadline(0) == pytest.approx(101.052)
+    assert session.due(0)[1] == pytest.approx(101.052)
+    session.relax(True)
+    assert session.due(0)[1] == pytest.approx(101.102)
+    session.relax(False)
+    assert session.due(0)[1] == pytest.approx(101.052)
 
 
-def test_a_live_generator_is_due_before_it_plays() -> None:
+def test_a_live_generator_is_due_before_it_plays_and_not_wanted_long_before() -> None:
     session = Session(Teller.spec, live=Live(arrival=10, first=0.5, margin=0.1, lead=2))
-    assert session.deadline(10) == 10.5
+    assert session.due(10) == (-math.inf, 10.5) and session.fence is Fence.INTERACTIVE
     session.give([(Chunk(sound(24_000), 0, 24_000),)])
-    assert session.deadline(10.4) == pytest.approx(11.4)
+    assert session.due(10.4) == pytest.approx((9.5, 11.4))
     session.played(10.3)
-    assert session.deadline(10.4) == pytest.approx(11.2)
+    assert session.due(10.4) == pytest.approx((9.3, 11.2))
     session.played(12.3)  # paused for two seconds
-    assert session.deadline(10.4) == math.inf
+    assert session.due(10.4) == pytest.approx((11.3, 13.2))
 
 
 def test_nobody_waits_for_a_batch_session() -> None:
-    assert Session(SPEC).deadline(5) == math.inf
+    assert Session(SPEC).due(5) == (-math.inf, 5) and Session(SPEC).fence is Fence.BATCH

@@ -21,7 +21,7 @@ CODECS = 312 + 120  # ticks that the two encoders look ahead
 async def gone(hub: Hub, wait: float = 3.0) -> None:
     """Everything of every call is freed."""
     for _ in range(int(wait / 0.02)):
-        if not (hub.calls or hub.casts or hub.streams or hub.engine.seats):
+        if not (hub.calls or hub.casts or hub.streams or hub.engine.sessions):
             return
         await asyncio.sleep(0.02)
     raise AssertionError(f"{hub.calls}, {hub.streams} are left")
@@ -165,7 +165,7 @@ async def test_an_engine_that_dies_is_replaced_during_a_call() -> None:
     async with server(webrtc=LOCAL) as (at, hub), caller(at, murmur(8)) as peer:
         await peer.duplex()
         await peer.until(1)
-        await asyncio.to_thread(hub.engine.stop)
+        await hub.engine.shut()
         await peer.until(3)
 
 

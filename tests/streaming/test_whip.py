@@ -134,7 +134,7 @@ async def test_what_is_wrong_is_told_and_leaves_nothing(
         reply = await http.post(path, content=content, headers={"content-type": kind})
         assert reply.status_code == status and reply.json()["error"]["message"]
         assert ("retry-after" in reply.headers) == (status == 409)
-        assert not hub.calls and not hub.streams and not hub.engine.seats
+        assert not hub.calls and not hub.streams and not hub.engine.sessions
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ async def test_an_offer_that_is_damaged_is_refused_or_ends_and_leaves_nothing(li
         reply = await http.post("/v1/whip/smooth", content=text, headers=SDP)
         assert reply.status_code in (201, 400)
         await asyncio.sleep(1.0 if reply.status_code == 201 else 0)
-        assert not hub.calls and not hub.streams and not hub.engine.seats
+        assert not hub.calls and not hub.streams and not hub.engine.sessions
 
 
 async def test_a_full_house_says_when_to_come_back() -> None:

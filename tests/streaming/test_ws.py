@@ -35,7 +35,7 @@ async def test_sound_comes_back_as_offline_and_the_end_is_told() -> None:
         with pytest.raises(ConnectionClosed):
             await peer.socket.recv()
         assert peer.socket.close_code == 1000
-        assert not hub.streams and not hub.engine.seats
+        assert not hub.streams and not hub.engine.sessions
 
 
 @pytest.mark.parametrize("cut", [0, 1, 17, 49])
@@ -72,7 +72,9 @@ async def test_what_was_on_its_way_when_the_stream_ended_can_still_be_had() -> N
                     await asyncio.sleep(0.01)
                 first.socket.transport.abort()
             ended.append(first.opened)
-        assert not hub.engine.seats and len(hub.links) == 2, "no compute, and no more memory than live streams"
+        assert not hub.engine.sessions and len(hub.links) == 2, (
+            "no compute, and no more memory than live streams"
+        )
         async with dial(at) as second:
             await second.say(wire.Resume(ended[-1]["session"], ended[-1]["token"], -1))
             await second.say(wire.Update({"strength": 0.5}, "late"))
@@ -138,7 +140,7 @@ async def test_a_client_that_does_not_come_back_frees_its_stream() -> None:
             assert len(hub.streams) == 1
             peer.socket.transport.abort()
         await asyncio.sleep(0.4)
-        assert not hub.streams and not hub.links and not hub.engine.seats
+        assert not hub.streams and not hub.links and not hub.engine.sessions
 
 
 async def test_cancel_ends_at_once_and_frees_the_stream() -> None:
@@ -146,7 +148,7 @@ async def test_cancel_ends_at_once_and_frees_the_stream() -> None:
         await peer.send(noise(RATE // 2), last=False)
         await peer.say(wire.Cancel())
         assert (await peer.until("ended"))["reason"] == "cancelled"
-        assert not hub.engine.seats
+        assert not hub.engine.sessions
 
 
 async def test_update_acts_and_a_wrong_one_is_told_without_ending_the_stream() -> None:
@@ -236,7 +238,7 @@ async def test_an_engine_that_dies_is_replaced_and_not_a_sample_differs() -> Non
             await peer.send(sound[1600 * i : 1600 * (i + 1)], first=5 * i, last=i == 19)
             await asyncio.sleep(0.02)
             if i in (4, 11):
-                await asyncio.to_thread(hub.engine.stop)
+                await hub.engine.shut()
         assert (await peer.until("ended"))["reason"] == "finished"
         assert np.allclose(peer.sound(), offline(sound), atol=1e-6)
 
@@ -297,7 +299,9 @@ async def test_a_refused_connection_is_told_why_and_when_to_come_back() -> None:
     async with server(access=access) as (at, _):
         for key, status in (("wrong", 401), ("right", None), ("right", 429)):
             try:
-                async with connect(f"ws://{at}/v1/stream", additional_headers={"Authorization": f"Bearer {key}"}):
+                async with connect(
+                    f"ws://{at}/v1/stream", additional_headers={"Authorization": f"Bearer {key}"}
+                ):
                     assert status is None
             except InvalidStatus as refused:
                 assert refused.response.status_code == status

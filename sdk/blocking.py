@@ -1,0 +1,222 @@
+"""Client: the async one, run on a thread of its own, for programs without async."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
+
+from numpy.typing import NDArray
+
+from riverrun.client import AsyncClient, Model, Settings
+from riverrun.link import Event
+from riverrun.live import AsyncStream, Sound, Stats
+from riverrun.media import Chunk
+from riverrun.streaming.errors import SessionEnded
+from riverrun.transfer import Progress
+
+T = TypeVar("T")
+
+
+class Client:
+    """A Riverrun server at an address like `http://127.0.0.1:8000`. Use it in `with`, or close it.
+
+    Threads: any may use it. What it is given to call (`progress`, `on_event`) is called on its own one and must
+    return soon, without using the client. Raises ValueError for another kind of address.
+    """
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self._async = AsyncClient(url, key)
+        self._begun, self._lock, self._closed = threading.Event(), threading.Lock(), False
+        self._thread = threading.Thread(target=self._run, name="riverrun-client", daemon=True)
+        self._thread.start()
+        self._begun.wait()
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._begun.set()
+        async with self._async:
+            await self._stop.wait()
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for work on the client's thread. Raises what it raises, SessionEnded if the client is closed."""
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RuntimeError("progress and on_event must not use the client: pass on what they are told")
+        with self._lock:  # what is begun before the end is ended by it
+            if self._closed:
+                work.close()
+                raise SessionEnded("the client is closed: make another")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException as error:
+            if future.cancelled():
+                raise SessionEnded("the client was closed meanwhile") from error
+            future.cancel()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cancel what streams there are, hang up, and end the thread. Twice is once."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def models(self) -> list[Model]:
+        """The models of the server. Raises Unreachable, NotAllowed, TooMany."""
+        return self.do(self._async.models())
+
+    def stream(
+        self,
+        model: str = "restore-lite",
+        *,
+        rate: int = 48_000,
+        channels: int = 1,
+        live: float | None = None,
+        band: Literal["full", "8k"] = "full",
+        format: Literal["pcm16", "f32"] = "f32",
+        on_event: Callable[[Event], object] | None = None,
+        **request: Any,
+    ) -> "Stream":
+        """A stream to enter with `with`; the arguments are those of AsyncClient.stream."""
+        options: dict[str, Any] = {"rate": rate, "channels": channels, "live": live, "band": band, **request}
+        return Stream(self, self._async.stream(model, format=format, on_event=on_event, **options))
+
+    @overload
+    def restore(
+        self,
+        what: str | PathLike[str],
+        out: str | PathLike[str] | None = None,
+        *,
+        format: str = "same",
+        force: bool = False,
+        progress: Progress | None = None,
+        **settings: Unpack[Settings],
+    ) -> Path: ...
+
+    @overload
+    def restore(self, what: NDArray[Any], *, rate: int, **settings: Unpack[Settings]) -> NDArray[Any]: ...
+
+    def restore(self, what: Any, out: Any = None, **options: Any) -> Any:
+        """Clean the speech in a recording: a file into a file, whose path is given, or an array into an array.
+
+        The arguments, and what is raised, are those of AsyncClient.restore.
+        """
+        return self.do(self._async.restore(what, out, **options))
+
+
+class Stream:
+    """Sound in, chunks out. Use it in `with`; leaving before the end cancels it at the server.
+
+    A lost connection is dialled again and goes on where it was, for as long as the server waits for it; not a sample
+    is lost or comes twice. Threads: one may feed while another reads.
+    Entering raises Unreachable, AtCapacity, InvalidRequest, NotAllowed.
+    """
+
+    def __init__(self, client: Client, stream: AsyncStream) -> None:
+        self._client, self._async = client, stream
+
+    def __enter__(self) -> Self:
+        self._client.do(self._async.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+    @property
+    def latency(self) -> float:
+        """Seconds from a sample's going in to its coming out, computing and transport left out."""
+        return self._async.latency
+
+    def feed(self, sound: Sound, captured: float | None = None) -> None:
+        """Take the next ticks; wait while as much as the server allows is under way. As AsyncStream.feed."""
+        self._client.do(self._async.feed(sound, captured))
+
+    def finish(self) -> None:
+        """The input is over; the rest still comes out. Twice is once."""
+        self._client.do(self._async.finish())
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self
+
+    def __next__(self) -> Chunk:
+        """The next output `[t, c]` float32, with the ticks of its input. Raises what ended the stream."""
+        chunk = self._client.do(self._async.next())
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    def through(self, source: Iterable[Sound]) -> Iterator[Chunk]:
+        """Feed what a source gives and give what comes, both at once, to the end of both.
+
+        Threads: the source is read on one of its own, which ends with the item it waits for when this is left early.
+        Raises what the source raises, or what ended the stream.
+        """
+        pouring = Pouring(self, source)
+        pouring.thread.start()
+        try:
+            yield from self
+            if pouring.failure:
+                raise pouring.failure
+        finally:
+            pouring.over = True
+
+    def update(self, **values: Any) -> None:
+        """Change some values of the request, such as `strength` or `bypass`; returns when they act.
+
+        Raises InvalidRequest if one is refused, and what ended the stream if it is over.
+        """
+        self._client.do(self._async.update(**values))
+
+    def stats(self) -> Stats:
+        """Ask the server for figures of this stream. Raises what ended the stream."""
+        return self._client.do(self._async.stats())
+
+    def cancel(self) -> None:
+        """End at once, and free what the server has for it. Twice is once."""
+        self._client.do(self._async.cancel())
+
+
+class Pouring:
+    """A source fed to a stream, on a thread of its own."""
+
+    def __init__(self, stream: Stream, source: Iterable[Sound]) -> None:
+        self.stream, self.source = stream, source
+        self.failure: Exception | None = None
+        self.over = False
+        self.thread = threading.Thread(target=self.run, name="riverrun-source", daemon=True)
+
+    def run(self) -> None:
+        """Feed to the end; an error ends the stream and is kept for whoever reads it."""
+        try:
+            for sound in self.source:
+                if self.over:
+                    return
+                self.stream.feed(sound)
+            self.stream.finish()
+        except Exception as error:
+            self.failure = error
+            self._leave()
+
+    def _leave(self) -> None:
+        try:
+            self.stream.cancel()  # so that reading ends
+        except SessionEnded:
+            pass  # with the client

@@ -1,0 +1,161 @@
+"""AsyncClient: a server as an async program uses it. `riverrun.Client` is the same without async."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypedDict, Unpack, cast, overload
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from riverrun import transfer
+from riverrun.arrays import given, taken
+from riverrun.link import Event
+from riverrun.live import AsyncStream
+from riverrun.models.errors import InvalidRequest
+from riverrun.streaming import wire
+from riverrun.transfer import Progress
+
+CONNECT, SILENCE = 10.0, 120.0  # seconds until a connection is there, and until a silent one counts as lost
+STREAM = "/v1/stream"
+
+
+class Model(TypedDict):
+    """A model of a server; `rate` in Hz, `latency` in seconds."""
+
+    id: str
+    task: str
+    tasks: list[str]
+    summary: str
+    rate: float
+    latency: float
+
+
+class Settings(TypedDict, total=False):
+    """What a restoration may be told; the server knows the defaults."""
+
+    model: str  # a name `models` lists
+    strength: float  # 0 changes nothing
+    seed: int  # equal seeds give equal results
+    band: Literal["full", "8k"]  # "8k" drops what lies above the model's own band
+
+
+class AsyncClient:
+    """A Riverrun server at an address like `http://127.0.0.1:8000`. Use it in `async with`, or close it.
+
+    Raises ValueError for another kind of address.
+    """
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError(f"url is {url!r}, expected http://HOST:PORT or https://HOST")
+        self.url = url.rstrip("/")
+        self.headers = {"authorization": f"Bearer {key}"} if key else {}
+        self.http = httpx.AsyncClient(
+            base_url=self.url,
+            headers={**self.headers, "accept-encoding": "identity"},  # bytes are counted, to resume at one
+            timeout=httpx.Timeout(SILENCE, connect=CONNECT),
+        )
+        self.streams: set[AsyncStream] = set()  # that run
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Cancel what streams there are, and hang up. Twice is once."""
+        await asyncio.gather(*(stream.cancel() for stream in self.streams))
+        await self.http.aclose()
+
+    async def models(self) -> list[Model]:
+        """The models of the server. Raises Unreachable, NotAllowed, TooMany."""
+        reply = await transfer.ask(self.http, lambda: self.http.build_request("GET", "/v1/models"))
+        await reply.aread()
+        return cast(list[Model], reply.json()["data"])
+
+    def stream(
+        self,
+        model: str = "restore-lite",
+        *,
+        rate: int = 48_000,
+        channels: int = 1,
+        live: float | None = None,
+        band: Literal["full", "8k"] = "full",
+        format: Literal["pcm16", "f32"] = "f32",
+        on_event: Callable[[Event], object] | None = None,
+        **request: Any,
+    ) -> AsyncStream:
+        """A stream to enter with `async with`; `request` are values of the model's, such as `strength`.
+
+        `live` is the delay wanted, in seconds: sound that comes too late is dropped then, and never without it.
+        `format` is what samples travel in; `on_event` is told what befalls the stream, and must return soon.
+        Raises InvalidRequest for another format; what else the server does not take is refused on entering.
+        """
+        if format not in wire.FORMATS:
+            raise InvalidRequest(f"format is {format!r}, expected one of {', '.join(wire.FORMATS)}")
+        wanted = wire.Open(model, request, rate, channels, format, band, live)
+        url = f"ws{self.url.removeprefix('http')}{STREAM}"
+        return AsyncStream(url, self.headers, wanted, on_event, self.streams)
+
+    @overload
+    async def restore(
+        self,
+        what: str | PathLike[str],
+        out: str | PathLike[str] | None = None,
+        *,
+        format: str = "same",
+        force: bool = False,
+        progress: Progress | None = None,
+        **settings: Unpack[Settings],
+    ) -> Path: ...
+
+    @overload
+    async def restore(
+        self, what: NDArray[Any], *, rate: int, **settings: Unpack[Settings]
+    ) -> NDArray[Any]: ...
+
+    async def restore(
+        self,
+        what: str | PathLike[str] | NDArray[Any],
+        out: str | PathLike[str] | None = None,
+        *,
+        rate: int | None = None,
+        format: str = "same",
+        force: bool = False,
+        progress: Progress | None = None,
+        **settings: Unpack[Settings],
+    ) -> Path | NDArray[Any]:
+        """Clean the speech in a recording: a file into a file, whose path is given, or an array into an array.
+
+        Shapes: an array `[t]` or `[t, c]` of `rate` samples a second gives one of the same shape and dtype.
+        A file goes to `out`, by default `<name>.restored.<suffix>` beside it; what is there is kept unless `force`.
+        `format` is wav, flac, opus or mp3; "same" goes by the suffix of `out`, or of the source where that is one of
+        these, and else is wav. The reply is written to a temporary file that is renamed at the end.
+        Raises MediaError if the recording is not usable or the target is kept, InvalidRequest for a setting,
+        Unreachable, AtCapacity, NotAllowed, and ValueError if an array comes without its rate, or a file with one.
+        """
+        named = isinstance(what, str | PathLike)
+        if named == (rate is not None) or (not named and out is not None):
+            raise ValueError("give a path, and `out` if you like, or an array and its `rate`")
+        if rate is not None:
+            return await self._array(np.asarray(what), rate, settings)
+        fields = {name: str(value) for name, value in settings.items()}
+        source, target = os.fspath(cast("str | PathLike[str]", what)), None if out is None else os.fspath(out)
+        return await transfer.restore(self.http, source, target, format, fields, force, progress)
+
+    async def _array(self, data: NDArray[Any], rate: int, settings: Settings) -> NDArray[Any]:
+        sound = taken(data)
+        options: dict[str, Any] = {"rate": rate, "channels": sound.shape[1], **settings}
+        async with self.stream(**options) as stream:
+            clean = [chunk.data async for chunk in stream.through([sound])]
+        return given(np.concatenate(clean), data)

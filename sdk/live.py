@@ -1,0 +1,209 @@
+"""A live stream as a program uses it: feed and read, change it, ask about it, leave it."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypedDict, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riverrun.arrays import taken
+from riverrun.link import HELD, LEAVE, Event, Link, Opened
+from riverrun.media import Chunk
+from riverrun.streaming import wire
+from riverrun.streaming.errors import ProtocolError
+
+Sound = NDArray[Any] | Chunk
+"""Samples `[t]` or `[t, c]`, floats in [-1, 1] or whole numbers of full range; of a Chunk, `pts` is not looked at."""
+
+
+class Stats(TypedDict):
+    """Figures of a stream: `delay` in ms by where it arises, `queue` in seconds, the rest counted."""
+
+    delay: dict[str, Any]
+    ticks_in: int
+    ticks_out: int
+    dropped: int
+    queue: float
+    sessions: int
+
+
+class AsyncStream:
+    """Sound in, chunks out. Use it in `async with`; leaving before the end cancels it at the server.
+
+    A lost connection is dialled again and goes on where it was, for as long as the server waits for it; not a sample
+    is lost or comes twice. One task may feed while another reads.
+    Entering raises Unreachable, AtCapacity, InvalidRequest, NotAllowed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: dict[str, str],
+        wanted: wire.Open,
+        on_event: Callable[[Event], object] | None = None,
+        among: "set[AsyncStream] | None" = None,
+    ) -> None:
+        """`among` are the streams that run, this one too while it does."""
+        self.link = Link(url, headers, wanted, on_event)
+        self.rate, self.channels, self.live = wanted.rate, wanted.channels, wanted.live
+        self.among = set() if among is None else among
+        self.task: asyncio.Task[None] | None = None
+        self.turn = asyncio.Lock()  # of who feeds
+        self.finished = self.read = False
+        self.number = 0  # of the last question
+
+    async def __aenter__(self) -> Self:
+        self.task = asyncio.create_task(self.link.run())
+        self.among.add(self)
+        try:
+            await self.link.until(lambda: self.link.opened is not None)
+        except BaseException:
+            await self.cancel()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.cancel()
+
+    @property
+    def latency(self) -> float:
+        """Seconds from a sample's going in to its coming out, computing and transport left out."""
+        return self._opened.latency
+
+    @property
+    def _opened(self) -> Opened:
+        if self.link.opened is None:
+            raise ProtocolError("the stream is not open: use it in a with")
+        return self.link.opened
+
+    async def feed(self, sound: Sound, captured: float | None = None) -> None:
+        """Take the next ticks; wait while as much as the server allows is under way.
+
+        `captured` is when the end of it was, in seconds of `time.monotonic()`: by default now.
+        Cancel: what was taken by then stays taken.
+        Raises ValueError for another shape, dtype or rate, CorruptMedia for NaN, what ended the stream if it is over,
+        and ProtocolError after `finish`, or if so much output is there unread that nothing would ever move again.
+        """
+        opened, data = self._opened, self._sound(sound)
+        async with self.turn:
+            if self.finished:
+                raise ProtocolError("the input is finished: open another stream")
+            end = asyncio.get_running_loop().time() if captured is None else captured
+            size = max(1, min(opened.frame, opened.window))
+            for start in range(0, len(data), size):
+                piece = data[start : start + size]
+                await self.link.until(partial(self._room, opened.window - len(piece)))
+                self.link.put(piece, self._at(end - (len(data) - start - len(piece)) / self.rate))
+        if isinstance(sound, Chunk) and sound.last:
+            await self.finish()
+
+    def _sound(self, sound: Sound) -> NDArray[np.float32]:
+        if isinstance(sound, Chunk) and sound.rate != self.rate:
+            raise ValueError(f"the chunk has a rate of {sound.rate}, expected the stream's, {self.rate}")
+        data = np.asarray(sound.data if isinstance(sound, Chunk) else sound)
+        if not data.size:
+            return np.zeros((0, self.channels), np.float32)
+        data = taken(data)
+        if data.shape[1] != self.channels:
+            raise ValueError(
+                f"the sound has {data.shape[1]} channels, expected the stream's, {self.channels}"
+            )
+        return data
+
+    def _room(self, most: int) -> bool:
+        """Whether no more than so many ticks are under way."""
+        if self.link.full and not self.read and self.live is None:
+            raise ProtocolError(
+                f"more than {HELD:g} s of output are there and nobody reads it: read in another task, or use through"
+            )
+        return not self.link.over and self.link.journal.ticks <= max(0, most)
+
+    def _at(self, captured: float) -> int:
+        """A moment of ours on the server's clock, in microseconds; 0 if that is not known, or of no interest."""
+        offset = self.link.clock.offset
+        return 0 if offset is None or self.live is None else round(1e6 * captured) + offset
+
+    async def finish(self) -> None:
+        """The input is over; the rest still comes out. Twice is once."""
+        async with self.turn:
+            if not self.finished:
+                self.finished = True
+                self.link.put(np.zeros((0, self.channels), np.float32), 0, last=True)
+
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        if (chunk := await self.next()) is None:
+            raise StopAsyncIteration
+        return chunk
+
+    async def next(self) -> Chunk | None:
+        """The next output `[t, c]` float32, with the ticks of its input; None at the end.
+
+        Raises what ended the stream.
+        """
+        self.read, link = True, self.link
+        await link.until(lambda: bool(link.chunks) or link.over in ("finished", "cancelled"))
+        return link.take() if link.chunks else None
+
+    async def through(self, source: Iterable[Sound] | AsyncIterable[Sound]) -> AsyncIterator[Chunk]:
+        """Feed what a source gives and give what comes, both at once, to the end of both.
+
+        A source that makes one wait must be an async one. Raises what the source raises, or what ended the stream.
+        """
+        feeding = asyncio.create_task(self._pour(source))
+        try:
+            async for chunk in self:
+                yield chunk
+            await feeding
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+
+    async def _pour(self, source: Iterable[Sound] | AsyncIterable[Sound]) -> None:
+        try:
+            if isinstance(source, AsyncIterable):
+                async for sound in source:
+                    await self.feed(sound)
+            else:
+                for sound in source:
+                    await self.feed(sound)
+            await self.finish()
+        except Exception:
+            await self.cancel()  # so that reading ends
+            raise
+
+    async def update(self, **values: Any) -> None:
+        """Change some values of the request, such as `strength` or `bypass`; returns when they act.
+
+        Raises InvalidRequest if one is refused, and what ended the stream if it is over.
+        """
+        key = self._key("update")
+        await self.link.ask(key, wire.Update(values, key))
+
+    async def stats(self) -> Stats:
+        """Ask the server for figures of this stream. Raises what ended the stream."""
+        return cast(Stats, await self.link.ask(self._key("stats"), wire.Stats()))
+
+    def _key(self, what: str) -> str:
+        self.number += 1
+        return f"{what} {self.number}"
+
+    async def cancel(self) -> None:
+        """End at once, and free what the server has for it. Twice is once."""
+        self.among.discard(self)
+        if self.task is None:
+            return
+        if self.link.connected and not self.link.over:
+            self.link.cancelled = True
+            self.link.say(wire.Cancel())
+        if self.link.connected:
+            await asyncio.wait([self.task], timeout=LEAVE)
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)

@@ -1,0 +1,52 @@
+"""The Python in the README runs as it stands there, against a real server."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from riverrun.media import read
+from riverrun.models import load
+from riverrun.models.registry import for_task
+from tests.sdk.mutants import tone, write
+from tests.streaming.serving import server
+
+pytestmark = pytest.mark.anyio
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+ADDRESS = "127.0.0.1:8000"
+
+
+@pytest.fixture
+def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the blocks take for granted: a recording, samples, a microphone and a loudspeaker."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "in.wav", tone(48_000, 1, 1.0), 48_000, "pcm_s16le")
+    samples, played = tone(48_000, 1, 0.5)[:, 0], list[Any]()
+    microphone = [samples[at : at + 960] for at in range(0, len(samples), 960)]
+    return {"samples": samples, "microphone": microphone, "play": played.append, "played": played}
+
+
+def test_the_readme_shows_python() -> None:
+    assert len(BLOCKS) == 3 and sum(ADDRESS in block for block in BLOCKS) == 2
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["here", "client", "async client"])
+async def test_a_block_runs(block: str, names: dict[str, Any]) -> None:
+    if ADDRESS not in block:
+        exec(block, names)
+    else:
+        name = for_task("restore")
+        async with server({name: load(name)}) as (at, _):
+            await asyncio.to_thread(exec, block.replace(ADDRESS, at), names)
+    if "clean" in names:
+        assert names["clean"].shape == names["samples"].shape
+        made = Path("clean.flac" if names["played"] else "in.restored.wav")
+        assert read(made)[0].shape == (48_000, 1)
+    if names["played"]:
+        assert len(np.concatenate(names["played"])) <= 24_000
+    if "parts" in names:
+        assert len(np.concatenate(names["parts"])) == 48_000

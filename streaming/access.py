@@ -18,6 +18,7 @@ from riverrun.streaming.settings import LOOPBACK, Settings
 
 KEY_PROTOCOL = "riverrun.key."
 OPEN = ("/health/", "/static/")  # paths that need no key; so does the page itself
+OWNER = "riverrun.owner"  # in a scope: the digest of the key that was given, if any is needed
 SLACK = 1 << 18  # bytes of a body beside an upload's
 ADDRESSES = 10_000  # whose rates are remembered
 
@@ -63,8 +64,9 @@ class Access:
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """Stop reading a body that is too big, whatever its header says."""
-        upload = scope["path"].startswith("/v1/audio/")
-        limit, read = self.settings.files.bytes + SLACK if upload else SLACK, 0
+        uploads = {"/v1/audio/": self.settings.files.bytes, "/v1/jobs": self.settings.jobs.bytes}
+        path, read = scope["path"], 0
+        limit = SLACK + next((size for start, size in uploads.items() if path.startswith(start)), 0)
 
         async def bounded() -> Message:
             nonlocal read
@@ -90,11 +92,11 @@ class Access:
         ):
             raise NotAllowed(f"pages of {origin!r} may not use this server: add it to access.origins")
         if self.settings.access.keys and _guarded(scope):
-            self._key(given)
+            scope[OWNER] = self._key(given)
         self._rate(scope)
 
-    def _key(self, given: dict[str, str]) -> None:
-        """A key comes as a Bearer token or, from a browser's WebSocket, as a subprotocol."""
+    def _key(self, given: dict[str, str]) -> str:
+        """The digest of a key, which comes as a Bearer token or, from a browser's WebSocket, as a subprotocol."""
         scheme, _, key = given.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             offered = [p.strip() for p in given.get("sec-websocket-protocol", "").split(",")]
@@ -102,6 +104,7 @@ class Access:
         found = digest(key)
         if not any([hmac.compare_digest(found, known) for known in self.settings.access.keys]):
             raise NoKey("the API key is missing or unknown: send Authorization: Bearer KEY")
+        return found
 
     def _rate(self, scope: Scope) -> None:
         host, now = (scope.get("client") or ("", 0))[0], self.clock()

@@ -19,6 +19,7 @@ from riverrun.streaming.stream import Stream
 from riverrun.streaming.wire import Open
 
 if TYPE_CHECKING:
+    from riverrun.streaming.jobs.desk import Desk
     from riverrun.streaming.restorations import Reply
     from riverrun.streaming.webrtc import Call, Peer
     from riverrun.streaming.ws import Link
@@ -47,6 +48,7 @@ class Hub:
         self.calls: dict[str, Peer] = {}  # callers and listeners over WebRTC
         self.casts: dict[str, Call] = {}  # the callers, by the names they are heard under
         self.decoding = 0  # uploads
+        self.desk: Desk | None = None  # where batch jobs are handed in
         self.ready = self.draining = False
         self.clock: Callable[[], float] = time.monotonic
         self.late: deque[float] = deque(

@@ -49,6 +49,10 @@ class Conflict(StreamError):
             self.retry_after = retry_after
 
 
+class Reused(StreamError):
+    """An Idempotency-Key came before with another body."""
+
+
 class Precondition(StreamError):
     """An If-Match is missing (428), is of an earlier session (412), or asks for what is not done here (422)."""
 
@@ -78,6 +82,7 @@ KINDS = (
     Kind(NotFound, 404, 4004, "not_found"),
     Kind(WrongType, 415, 4001, "unsupported_media"),
     Kind(Conflict, 409, 4001, "conflict"),
+    Kind(Reused, 422, 4001, "idempotency_key_reused"),
     Kind(Precondition, 412, 4001, "precondition"),
     Kind(TooSlow, 503, 4008, "too_slow", "server_error"),
     Kind(ProtocolError, 400, 4000, "protocol_error"),

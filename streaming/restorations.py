@@ -6,8 +6,9 @@ import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
 from fastapi import APIRouter, File, Form, Header, Request, UploadFile
 from fastapi.responses import StreamingResponse
@@ -19,7 +20,7 @@ from riverrun.streaming.access import address
 from riverrun.streaming.errors import AtCapacity, StreamError
 from riverrun.streaming.problems import NotFound, TooBig
 from riverrun.streaming.stream import Stream
-from riverrun.streaming.uploads import FORMATS, Decoding, Encoding
+from riverrun.streaming.uploads import FORMATS, Decoding, Encoding, through
 
 if TYPE_CHECKING:
     from riverrun.streaming.hub import Hub
@@ -249,18 +250,12 @@ def _kept(file: BinaryIO) -> BinaryIO:
 
 async def _work(reply: Reply, stream: Stream, decoding: Decoding) -> None:
     """Decode, restore and encode, all at once, each as far as the next lets it."""
-    feeding = asyncio.create_task(_feed(stream, decoding))
     failure: Exception | None = None
     try:
-        encoding: Any = Encoding(reply.form, stream.rate, stream.channels)
-        over = False
-        while not over:
-            chunks = await _either(stream, feeding)
-            for chunk in chunks:
-                if len(chunk):
-                    await reply.put(await asyncio.to_thread(encoding.add, chunk), len(chunk))
-            over = not chunks or chunks[-1].last
-        await feeding
+        encoding = Encoding(reply.form, stream.rate, stream.channels)
+        async with aclosing(through(stream, decoding)) as chunks:
+            async for chunk in chunks:
+                await reply.put(await asyncio.to_thread(encoding.add, chunk), len(chunk))
         await reply.put(await asyncio.to_thread(encoding.end))
     except asyncio.CancelledError:
         failure = StreamError("the restoration was cancelled")
@@ -269,26 +264,6 @@ async def _work(reply: Reply, stream: Stream, decoding: Decoding) -> None:
         failure = error
     finally:
         reply.hub.decoding -= 1
-        feeding.cancel()
-        await asyncio.gather(feeding, return_exceptions=True)
-        await asyncio.shield(decoding.close())
+        await asyncio.shield(decoding.close())  # where it was ended before it began
         await asyncio.shield(stream.close())
         await asyncio.shield(reply.close(failure))
-
-
-async def _either(stream: Stream, feeding: "asyncio.Task[None]") -> list[Any]:
-    """The next chunks, unless feeding has failed, which would let one wait for ever."""
-    reading = asyncio.create_task(stream.read())
-    try:
-        await asyncio.wait({reading, feeding}, return_when=asyncio.FIRST_COMPLETED)
-        if feeding.done():
-            feeding.result()
-        return await reading
-    finally:
-        reading.cancel()
-
-
-async def _feed(stream: Stream, decoding: Decoding) -> None:
-    async for block in decoding.blocks():
-        await stream.feed(block)
-    await stream.finish()

@@ -23,6 +23,8 @@ from riverrun.streaming import restorations, webrtc, whip
 from riverrun.streaming.access import Access, digest
 from riverrun.streaming.handle import Handle
 from riverrun.streaming.hub import Hub
+from riverrun.streaming.jobs import routes
+from riverrun.streaming.jobs.desk import Desk
 from riverrun.streaming.problems import EXPECTED, body, headers, status
 from riverrun.streaming.remote import Remote
 from riverrun.streaming.settings import Settings, read
@@ -83,10 +85,12 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
         return engine
 
     hub = Hub(settings, start, models or settings.models)
+    hub.desk = desk = Desk(hub)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(work) for work in (_launch(hub), hub.beat(), hub.keep())]
+        await desk.start()
         try:
             yield
         finally:
@@ -105,6 +109,7 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
     _routes(app, hub)
     app.include_router(restorations.router)
     app.include_router(whip.router)
+    app.include_router(routes.router)
     _page(app)
     return app
 
@@ -124,6 +129,8 @@ async def drain(hub: Hub, now: Callable[[], bool] = lambda: True) -> None:
     """
     again, seconds = hub.draining, hub.settings.streams.drain
     hub.draining, until = True, hub.clock() + (0.0 if again else seconds)
+    if hub.desk:
+        await hub.desk.stop()  # its lines are taken up when the server is back
     for stream in list(hub.streams.values()) if not again else ():
         stream.notice("event", name="draining", seconds=seconds)
     while hub.streams and hub.clock() < until and not now():

@@ -92,6 +92,27 @@ class Files(Group):
     journal_bytes: int = Field(default=8 << 20, ge=1 << 16)  # of a reply that may be taken up again
 
 
+class Jobs(Group):
+    """Batch jobs.
+
+    `folder` is made when the first job comes; without one, it is riverrun/jobs where the user's programs keep their
+    state.
+    """
+
+    folder: Path | None = None
+    at_once: int = Field(default=2, ge=1)  # lines that are being made
+    keep: float = Field(default=30, gt=0)  # days after its end that a job is kept
+    lines: int = Field(default=10_000, ge=1)  # of one job
+    bytes: int = Field(default=2 << 30, ge=1)  # of all files of one job
+    waiting: int = Field(default=100_000, ge=1)  # lines that may be queued, of all jobs
+
+    @property
+    def home(self) -> Path:
+        """Where jobs are kept."""
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        return self.folder or Path(state) / "riverrun" / "jobs"
+
+
 class IceServer(Group):
     """A STUN or TURN server."""
 
@@ -132,6 +153,7 @@ class Settings(BaseSettings):
     compute: Compute = Compute()
     streams: Streams = Streams()
     files: Files = Files()
+    jobs: Jobs = Jobs()
     webrtc: WebRTC = WebRTC()
 
     @property

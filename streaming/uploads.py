@@ -1,11 +1,11 @@
-"""Uploads: decoded in a child process that is killed when its client goes; encoded on the way out."""
+"""Recordings: decoded in a child process that can be killed, sent through a stream, encoded on the way out."""
 
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -14,6 +14,11 @@ from riverrun.media.chunk import Array
 from riverrun.media.errors import CorruptMedia, MediaError, UnsupportedMedia
 from riverrun.streaming.settings import Files
 
+if TYPE_CHECKING:
+    from riverrun.streaming.stream import Stream
+
+P = ParamSpec("P")
+T = TypeVar("T")
 BLOCK = 1 << 16  # bytes read from the child at once
 FORMATS = {  # response_format -> container, codec, content type
     "wav": ("wav", "pcm_s16le", "audio/wav"),
@@ -48,18 +53,10 @@ class Decoding:
     @classmethod
     async def start(cls, file: BinaryIO, limits: Files) -> "Decoding":
         """Begin decoding; the head is there when this returns. Raises MediaError."""
-        arguments = ["-m", "riverrun.streaming.decode", limits.memory, limits.cpu, limits.seconds]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *map(str, arguments),
-            stdin=file,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        decoding = cls(process)
+        decoding = await cls._spawn(file, limits)
         try:
-            assert process.stdout
-            line = await asyncio.wait_for(process.stdout.readline(), limits.cpu)
+            assert decoding.process.stdout
+            line = await asyncio.wait_for(decoding.process.stdout.readline(), limits.cpu)
             if not line.endswith(b"\n"):
                 await decoding._failed()
             decoding.head = Head(**json.loads(line))
@@ -70,6 +67,24 @@ class Decoding:
             await decoding.close()
             raise
         return decoding
+
+    @classmethod
+    async def _spawn(cls, file: BinaryIO, limits: Files) -> "Decoding":
+        arguments = ["-m", "riverrun.streaming.decode", limits.memory, limits.cpu, limits.seconds]
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                sys.executable,
+                *map(str, arguments),
+                stdin=file,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        )
+        try:
+            return cls(await asyncio.shield(starting))
+        except asyncio.CancelledError:  # half started, it would leave its pipes open
+            await cls(await starting).close()
+            raise
 
     async def blocks(self) -> AsyncIterator[Array]:
         """The sound `[t, c]` as it is decoded. Raises MediaError."""
@@ -103,6 +118,46 @@ class Decoding:
         await self.process.communicate()
 
 
+async def through(stream: "Stream", decoding: Decoding) -> AsyncGenerator[Chunk, None]:
+    """Send a recording through a stream, and give the chunks that come out; both are closed at the end.
+
+    Use it in an `aclosing`. Raises MediaError, SessionEnded.
+    """
+    feeding = asyncio.create_task(_feed(stream, decoding))
+    try:
+        over = False
+        while not over:
+            chunks = await _either(stream, feeding)
+            for chunk in chunks:
+                if len(chunk):
+                    yield chunk
+            over = not chunks or chunks[-1].last
+        await feeding
+    finally:
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
+        await asyncio.shield(decoding.close())
+        await asyncio.shield(stream.close())
+
+
+async def _either(stream: "Stream", feeding: "asyncio.Task[None]") -> list[Chunk]:
+    """The next chunks, unless feeding has failed, which would let one wait for ever."""
+    reading = asyncio.create_task(stream.read())
+    try:
+        await asyncio.wait({reading, feeding}, return_when=asyncio.FIRST_COMPLETED)
+        if feeding.done():
+            feeding.result()
+        return await reading
+    finally:
+        reading.cancel()
+
+
+async def _feed(stream: "Stream", decoding: Decoding) -> None:
+    async for block in decoding.blocks():
+        await stream.feed(block)
+    await stream.finish()
+
+
 class Sink:
     """A binary file that only collects what is written."""
 
@@ -126,11 +181,8 @@ class Encoding:
     """Chunks in, bytes of a container out; what it does takes time and belongs into a thread."""
 
     def __init__(self, form: str, rate: int, channels: int) -> None:
-        container, codec, _ = FORMATS[form]
         self.sink = Sink()
-        self.writer = Writer(
-            cast(BinaryIO, self.sink), rate=rate, channels=channels, codec=codec, format=container
-        )
+        self.writer = writer(cast(BinaryIO, self.sink), form, rate, channels)
 
     def add(self, chunk: Chunk) -> bytes:
         """Encode a chunk; nothing may come out yet."""
@@ -141,3 +193,22 @@ class Encoding:
         """What is left."""
         self.writer.close()
         return self.sink.take()
+
+
+def writer(file: BinaryIO, form: str, rate: int, channels: int) -> Writer:
+    """What writes sound into an open file in one of FORMATS."""
+    container, codec, _ = FORMATS[form]
+    return Writer(file, rate=rate, channels=channels, codec=codec, format=container)
+
+
+async def settled(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do in a thread what blocks; when cancelled, end only after it has, so that what it uses can be freed."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    finally:
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError:
+                continue  # it is raised already

@@ -116,7 +116,11 @@ def test_streaming_imports_downwards_only() -> None:
 
 
 def test_sdk_sees_only_the_parts_of_streaming_meant_for_it() -> None:
-    parts = {"sdk/cli/serve.py": ("server",), **dict.fromkeys(CLIENT_FILES, ("wire", "journal", "problems"))}
+    parts = {
+        "sdk/cli/serve.py": ("server",),
+        **dict.fromkeys(CLIENT_FILES, ("wire", "journal", "problems")),
+        **dict.fromkeys(("sdk/cli/batch.py", "sdk/remote.py"), ("jobs",)),
+    }
     for i in within("sdk"):
         seen = ("session", "overlap", "engine", "errors", *parts.get(i.file, ()))
         allowed = tuple(f"riverrun.streaming.{part}" for part in seen)

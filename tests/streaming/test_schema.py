@@ -1,6 +1,7 @@
 """Every documented request, made at random from the schema, gets a documented kind of answer and never a crash."""
 
 import asyncio
+import tempfile
 from typing import Any
 
 import pytest
@@ -12,10 +13,10 @@ from riverrun.streaming.server import create
 from riverrun.streaming.settings import Settings
 from tests.streaming.test_http import Volume
 
-app = create(
-    Settings(access={"hosts": ["testserver"], "requests": 1e6, "burst": 10**6}),  # type: ignore[arg-type]
-    {"restore-lite": Volume()},
-)
+FOLDER = tempfile.TemporaryDirectory()
+ACCESS: Any = {"hosts": ["testserver"], "requests": 1e6, "burst": 10**6}
+JOBS: Any = {"folder": FOLDER.name}
+app = create(Settings(access=ACCESS, jobs=JOBS), {"restore-lite": Volume()})
 asyncio.run(app.state.hub.launch())
 for media in ("application/sdp", "application/trickle-ice-sdpfrag"):
     schemathesis.serializer.alias(media, "text/plain")
@@ -26,6 +27,7 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", app)
 def stopped() -> Any:
     yield
     asyncio.run(app.state.hub.engine.shut())
+    FOLDER.cleanup()
 
 
 @schema.exclude(method="GET", path="/health/ready").parametrize()

@@ -1,0 +1,146 @@
+"""What each task is: which keys its lines take, how a line becomes a request, and what makes its output."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from riverrun.models.errors import InvalidRequest
+from riverrun.models.registry import MODELS, for_task
+from riverrun.streaming.errors import AtCapacity
+from riverrun.streaming.hub import Hub
+from riverrun.streaming.jobs.lines import SEED, Grammar, Line, number, one_of, text, wrong
+from riverrun.streaming.jobs.store import Row
+from riverrun.streaming.jobs.whole import digest, source
+from riverrun.streaming.stream import Stream
+from riverrun.streaming.uploads import Decoding, settled, through, writer
+from riverrun.streaming.wire import Open
+
+FORMS = {".wav": "wav", ".flac": "flac", ".opus": "opus", ".ogg": "opus", ".oga": "opus", ".mp3": "mp3"}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What made an output. Units: `seconds` of media."""
+
+    seconds: float
+    model: str
+    weights: str | None  # their SHA-256, where it is known
+    request: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+class Do(Protocol):
+    """Makes the output of a line: here, or at a server."""
+
+    async def __call__(self, row: Row, file: BinaryIO | None, out: BinaryIO) -> Made: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of line. `request` are the keys that go to the model as they are, and what they are if not named.
+
+    `work` makes the output, in the form its suffix names, and gives how many seconds it lasts.
+    """
+
+    grammar: Grammar
+    request: Mapping[str, Any]
+    work: Callable[[Hub, Line, BinaryIO | None, BinaryIO], Awaitable[float]]
+
+
+async def restore(hub: Hub, line: Line, file: BinaryIO | None, out: BinaryIO) -> float:
+    """Restore a recording: decoded in a child process, encoded here, each as far as the next lets it."""
+    assert file is not None
+    decoding = await Decoding.start(file, hub.settings.files)
+    try:
+        head, band = decoding.head, line.values.get("band", "full")
+        stream = await _room(hub, Open(model(line), request(line), head.rate, head.channels, band=band))
+    except BaseException:
+        await decoding.close()
+        raise
+    ticks = 0
+    async with aclosing(through(stream, decoding)) as chunks:
+        made = await settled(
+            writer, out, FORMS[Path(line.output).suffix.lower()], stream.rate, stream.channels
+        )
+        try:
+            async for chunk in chunks:
+                await settled(made.put, chunk)
+                ticks += len(chunk)
+            await settled(made.close)
+        except BaseException:
+            made.discard()
+            raise
+    return float(ticks / stream.rate)
+
+
+async def _room(hub: Hub, wanted: Open) -> Stream:
+    """A stream without a deadline, so that live ones go first; wait while there is no room."""
+    while True:
+        try:
+            return await hub.open(wanted, "job")
+        except AtCapacity as error:
+            await asyncio.sleep(error.retry_after)
+
+
+TASKS: dict[str, Task] = {
+    "restore": Task(
+        Grammar(
+            "input",
+            {"model": text(1024), "strength": number(0, 1), "seed": SEED, "band": one_of("full", "8k")},
+            tuple(FORMS),
+        ),
+        {"strength": 1.0, "seed": 0},
+        restore,
+    ),
+}
+GRAMMARS = {name: task.grammar for name, task in TASKS.items()}
+
+
+def model(line: Line) -> str:
+    """The model a line is made with."""
+    return str(line.values.get("model") or for_task(line.task))
+
+
+def request(line: Line) -> dict[str, Any]:
+    """What of a line goes to the model."""
+    return {key: line.values.get(key, usual) for key, usual in TASKS[line.task].request.items()}
+
+
+async def check(hub: Hub, lines: Iterable[Line]) -> None:
+    """Raises InvalidRequest for the first line whose model is not there, or does not take its values."""
+    for line in lines:
+        try:
+            hub.known(model(line))
+            await hub.engine.check(model(line), request(line))
+        except InvalidRequest as error:
+            wrong(line.number, str(error), error)
+
+
+class Making:
+    """Makes lines with the models of a hub."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.weights: dict[str, str | None] = {}  # their digests
+        self.versions = {name: version(name) for name in ("riverrun", "torch")}
+
+    async def __call__(self, row: Row, file: BinaryIO | None, out: BinaryIO) -> Made:
+        """Raises MediaError, ModelError, StreamError, OSError."""
+        line, name = row.line, model(row.line)
+        if name not in self.weights:
+            self.weights[name] = await settled(_weights, name)
+        seconds = await TASKS[line.task].work(self.hub, line, file, out)
+        return Made(seconds, name, self.weights[name], request(line), self.versions)
+
+
+def _weights(name: str) -> str | None:
+    """The digest of a model's weights, if they are in a file."""
+    path = MODELS[name].path if name in MODELS else Path(name)
+    if path.suffix != ".safetensors" or not path.exists():
+        return None
+    with source(path) as file:
+        return digest(file).sha256

@@ -1,0 +1,100 @@
+"""The waveform autoencoder computes what the published one does, and streams where it is causal."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import Tensor
+
+from riverrun.models.checkpoint import fill, on_meta
+from riverrun.models.speech.vae import SILENCE, WaveConfig, WaveVae
+from riverrun.models.speech.wave import fold
+
+LONGCAT = Path(__file__).parent / "longcat"
+FRAMES = 11
+SMALL = WaveConfig(4, (2, 4, 8), (2, 4, 6), 4, 0.5, causal=True)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, Tensor]:
+    """Weights, inputs and outputs of the reference implementation, tiny and random."""
+    return load_file(LONGCAT / "vae.safetensors")
+
+
+@pytest.fixture(scope="module")
+def published(recorded: dict[str, Tensor]) -> WaveVae:
+    told = json.loads((LONGCAT / "config.json").read_text())["vae_config"]
+    shape = told["channels"], tuple(told["c_mults"]), tuple(told["strides"])
+    model = WaveVae(WaveConfig(*shape, told["latent_dim"], told["scale"]))
+    prefix = "weights/vae."
+    weights = {k.removeprefix(prefix): v for k, v in recorded.items() if k.startswith(prefix)}
+    fill(model, weights, LONGCAT / "vae.safetensors")
+    return model.requires_grad_(False)
+
+
+def close(found: Tensor, wanted: Tensor) -> bool:
+    return float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1)) < 1e-5
+
+
+def test_encoding_is_as_published(published: WaveVae, recorded: dict[str, Tensor]) -> None:
+    sound = recorded["inputs/vae.wav"]
+    assert close(published.encoder(sound), recorded["outputs/vae.encoder_out"])
+    assert close(published.encode(sound, recorded["inputs/vae.eps"]), recorded["outputs/vae.latent"])
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_decoding_is_as_published(published: WaveVae, recorded: dict[str, Tensor], folded: bool) -> None:
+    if folded:
+        fold(published)
+    assert close(published.decode(recorded["outputs/vae.latent"])[0], recorded["outputs/vae.decoded"])
+    assert close(
+        published.decode(recorded["inputs/vae.long_latent"])[0], recorded["outputs/vae.long_decoded"]
+    )
+
+
+def test_the_published_shape_has_its_parameters() -> None:
+    model = on_meta(lambda: WaveVae(WaveConfig()))
+    assert isinstance(model, WaveVae)
+    sizes = [sum(p.numel() for p in part.parameters()) for part in (model.encoder, model.decoder)]
+    assert sizes == [77_984_896, 78_121_729]
+    assert model.config.hop == 2048 and len(model.state_dict()) == 363
+
+
+@settings(max_examples=20)
+@given(at=st.lists(st.integers(1, FRAMES - 1), max_size=6, unique=True).map(sorted))
+def test_a_causal_decoder_does_not_care_how_it_is_cut(at: list[int]) -> None:
+    model, latents = WaveVae(SMALL).double(), torch.randn(2, 4, FRAMES, dtype=torch.double)
+    whole, _ = model.decode(latents)
+    state, parts = model.start(2), []
+    for part in latents.tensor_split(at, dim=2):
+        sound, state = model.decode(part, state)
+        parts.append(sound)
+    assert whole.shape == (2, 1, FRAMES * SMALL.hop)
+    assert torch.allclose(torch.cat(parts, 2), whole, rtol=1e-9, atol=1e-12)
+
+
+def test_a_causal_decoder_looks_at_no_later_frame() -> None:
+    model = WaveVae(SMALL)
+    latents = torch.randn(1, 4, FRAMES, requires_grad=True)
+    sound, _ = model.decode(latents)
+    (slope,) = torch.autograd.grad(sound[..., 5 * SMALL.hop : 6 * SMALL.hop].square().sum(), latents)
+    assert slope.abs().sum(1)[0].nonzero().flatten().max() == 5
+
+
+def test_a_prompt_of_any_length_ends_in_silence_not_at_an_edge() -> None:
+    model = WaveVae(SMALL)
+    sound = torch.randn(1, 1, 3 * SMALL.hop - 7)
+    eps = torch.zeros(1, 4, 3 + SILENCE)
+    longer = torch.nn.functional.pad(sound, (0, 7 + SILENCE * SMALL.hop))
+    assert model.frames(sound.shape[2]) == 3
+    assert torch.equal(model.prompt(sound, eps), model.encode(longer, eps)[..., :3])
+
+
+@pytest.mark.parametrize("wrong", [{"multipliers": (2, 4)}, {"strides": (2, 3, 5)}, {"width": 5}])
+def test_a_shape_whose_shortcuts_do_not_divide_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="multipliers|stride|divide"):
+        WaveConfig(**{"channels": 4, "multipliers": (2, 4, 8), "strides": (2, 4, 6), "width": 4, **wrong})  # type: ignore[arg-type]

@@ -1,0 +1,250 @@
+"""Train a waveform autoencoder: by its spectra first, then against judges that learn beside it."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from riverrun.models.checkpoint import build
+from riverrun.models.errors import ModelError
+from riverrun.models.speech import wave
+from riverrun.models.speech.vae import WaveConfig, WaveVae, spread
+from riverrun.models.training.adversary import Judges, alike, deceived, judged
+from riverrun.models.training.loop import schedule
+from riverrun.models.training.spectral import Spectral
+
+PRESSURE = (math.log(0.003), math.log(10.0))  # bounds of the logarithm of the information's weight
+PULL = 100.0  # of an example's spectra on its sound, against a weight of 1 of its information
+QUIET = 0.01  # a level below which a crop teaches less
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how hard to train a waveform autoencoder.
+
+    Units: `minutes` of wall clock (or `steps`, whichever ends first), of which the share `alone` is without judges;
+    `batch` crops of `frames` latent frames a step; `nats` of information a latent frame may carry; `judges` is
+    the size of the judges' pull on the sound against that of the spectra.
+    """
+
+    minutes: float = 60
+    steps: int | None = None
+    batch: int = 32
+    frames: int = 24
+    alone: float = 0.4
+    rate: float = 1e-3
+    judge_rate: float = 4e-4
+    judges: float = 1.0
+    nats: float = 80.0
+    ema: float = 0.999
+    seed: int = 0
+    save_minutes: float = 1
+    log_seconds: float = 10
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the way, 1 or more at the end."""
+        return max(seconds / (60 * self.minutes), step / self.steps if self.steps else 0.0)
+
+
+class Crops:
+    """Random crops of 16-bit sound `[n]` that lies whole on the device, in random level and polarity."""
+
+    def __init__(self, sound: Tensor, length: int, seed: int) -> None:
+        self.sound, self.reach = sound, torch.arange(length, device=sound.device)
+        self.generator = torch.Generator(sound.device).manual_seed(seed)
+
+    def draw(self, batch: int) -> Tensor:
+        """Shapes: `[b, length]` in [-1, 1]."""
+        u = torch.rand(3, batch, 1, generator=self.generator, device=self.sound.device)
+        first = (u[0].double() * (len(self.sound) - len(self.reach))).long()
+        level = 10 ** ((u[1] * 14 - 10) / 20) / 32768  # -10 to 4 dB
+        crops = self.sound[first + self.reach].float() * level * (u[2] - 0.5).sign()
+        return crops / crops.abs().amax(1, keepdim=True).clamp_min(1)
+
+
+class Course:
+    """A model, its judges, and everything else that changes from step to step."""
+
+    def __init__(self, model: WaveVae, recipe: Recipe, device: torch.device) -> None:
+        self.model, self.recipe = model.to(device).train(), recipe
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+        self.judges = Judges().to(device)
+        self.spectral = Spectral(model.config.rate).to(device)
+        self.learning = torch.optim.AdamW(self.model.parameters(), recipe.rate, (0.8, 0.99))
+        self.judging = torch.optim.AdamW(self.judges.parameters(), recipe.judge_rate, (0.8, 0.99))
+        self.pressure = torch.full((), math.log(0.03), device=device)  # log weight of the information
+        self.together = 0  # steps with judges
+        self.usual: Tensor | None = None  # size of the gradient
+
+    def step(self, sound: Tensor, rate: float, judging: bool) -> dict[str, Tensor]:
+        """Learn from one batch of sound `[b, t]` at a share of the peak rate; give what was measured."""
+        mean, sigma = spread(self.model.encoder(sound[:, None]))
+        latents = mean + sigma * torch.randn_like(sigma)
+        nats = 0.5 * (mean.square() + sigma.square() - 1 - 2 * sigma.log()).sum(1).mean()
+        made = self.model.decoder(latents, self.model.start(len(latents)))[0][:, 0]
+        heard = made.detach().requires_grad_()
+        seen, pull = self._spectra(heard, sound)
+        if judging:
+            opinions, theirs = self._judge(heard, sound, rate)
+            seen |= opinions
+            pull = pull + theirs
+        loud = (sound.square().mean(1, keepdim=True).sqrt() / QUIET).clamp_max(1)
+        pull = (pull * loud * (PULL / len(sound))).nan_to_num(0, 0, 0)
+        torch.autograd.backward([made, nats], [pull, self.pressure.exp()])
+        norm = self._limit()
+        advance(self.learning, self.recipe.rate * rate)
+        self.average.update_parameters(self.model)
+        excess = (nats.detach() / self.recipe.nats).log().clamp(-1, 1)
+        self.pressure.add_(0.01 * excess).clamp_(*PRESSURE)
+        seen |= {"nats": nats.detach(), "weight": self.pressure.exp()}
+        return {**seen, "sigma": sigma.detach().mean(), "spread": mean.detach().std(), "norm": norm}
+
+    def _spectra(self, heard: Tensor, sound: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Distances of spectra and waveforms, and their pull on the sound."""
+        mel, spectra = self.spectral(heard, sound)
+        flat = F.l1_loss(heard, sound)
+        pull = unit(15 * mel + 4 * spectra, heard) + 0.2 * unit(flat, heard)
+        return {"mel": mel.detach(), "spectra": spectra.detach(), "wave": flat.detach()}, pull
+
+    def _judge(self, heard: Tensor, sound: Tensor, rate: float) -> tuple[dict[str, Tensor], Tensor]:
+        """Let the judges learn; give what they think, and their pull on the sound."""
+        wrong = judged(self.judges(sound), self.judges(heard.detach()))
+        wrong.backward()
+        advance(self.judging, self.recipe.judge_rate * rate)
+        self.judges.requires_grad_(False)
+        decoded = self.judges(heard)
+        with torch.no_grad():
+            recorded = self.judges(sound)
+        fooled, features = deceived(decoded), alike(recorded, decoded)
+        pull = unit(fooled + features, heard)
+        self.judges.requires_grad_(True)
+        self.together += 1
+        share = self.recipe.judges * min(1.0, self.together / 500)  # at first they know nothing
+        seen = {"judged": wrong.detach(), "fooled": fooled.detach(), "alike": features.detach()}
+        return seen, share * pull
+
+    def _limit(self) -> Tensor:
+        """Let no batch pull more than three times as hard as batches do; give how hard this one pulls."""
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        self.usual = norm if self.usual is None else self.usual
+        torch._foreach_mul_(gradients, (3 * self.usual / norm.clamp_min(1e-9)).clamp_max(1))
+        self.usual = torch.lerp(self.usual, torch.minimum(norm, 3 * self.usual), 0.03)
+        return norm
+
+
+def unit(loss: Tensor, sound: Tensor) -> Tensor:
+    """The direction that lowers a loss, of length 1 for each example, so that none drowns another.
+
+    Source: arXiv 2210.13438 (EnCodec), loss balancer; here by example.
+    """
+    (slope,) = torch.autograd.grad(loss, sound)
+    length: Tensor = torch.linalg.vector_norm(slope, dim=1, keepdim=True)
+    return slope / length.clamp_min(1e-12)
+
+
+def train(
+    model: WaveVae,
+    recipe: Recipe,
+    sound: Tensor,
+    out: Path,
+    save: Callable[[Course, Path], None] | None = None,
+) -> list[dict[str, float]]:
+    """Train until the minutes are up; `model` ends with averaged weights. Give the log, also in `out`/log.jsonl.
+
+    `sound` is 16-bit, `[n]`, on the device to train on; `save` is called each `save_minutes` and at the end.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    course = Course(model, recipe, sound.device)
+    crops = Crops(sound, recipe.frames * model.config.hop, recipe.seed)
+    rows: list[dict[str, float]] = []
+    begun = logged = saved = time.monotonic()
+    step, totals = 0, dict[str, list[Tensor]]()
+    while (progress := recipe.progress(step, time.monotonic() - begun)) < 1:
+        seen = course.step(crops.draw(recipe.batch), schedule(progress, step), progress >= recipe.alone)
+        for name, value in seen.items():
+            totals.setdefault(name, []).append(value)
+        step += 1
+        if (now := time.monotonic()) - logged > recipe.log_seconds:
+            rows.append(note(out, step, now - begun, totals))
+            logged, totals = now, {}
+        if save and now - saved > 60 * recipe.save_minutes:
+            saved = now
+            save(course, out)
+    if totals:
+        rows.append(note(out, step, time.monotonic() - begun, totals))
+    model.load_state_dict(averaged(course).state_dict())
+    model.eval().requires_grad_(False)
+    if save:
+        save(course, out)
+    return rows
+
+
+def advance(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """One step at a rate; the gradients are used up."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def averaged(course: Course) -> WaveVae:
+    """The model with the average of its weights over the last steps."""
+    assert isinstance(course.average.module, WaveVae)
+    return course.average.module
+
+
+def note(out: Path, step: int, seconds: float, totals: dict[str, list[Tensor]]) -> dict[str, float]:
+    """Write and give the means since the last row."""
+    means = {name: round(float(torch.stack(values).mean()), 5) for name, values in totals.items()}
+    row = {"step": step, "seconds": round(seconds, 1), **means}
+    with (out / "log.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    log.info(" ".join(f"{name} {value:g}" for name, value in row.items()))
+    return row
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a config file says."""
+
+    model: WaveConfig
+    recipe: Recipe = Recipe()
+
+
+def read(config: Path) -> tuple[WaveConfig, Recipe]:
+    """Parse a config file. Raises ModelError if it is missing, no TOML, or has unknown or missing keys."""
+    import tomllib
+
+    try:
+        plan = build(Plan, tomllib.loads(config.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ModelError) as error:
+        raise ModelError(f"{config} is not a training config: {error}") from error
+    return plan.model, plan.recipe
+
+
+def quicken() -> bool:
+    """Fuse Snake into one kernel each way, where this machine has a compiler; say whether it did."""
+    plain = wave.snake
+    fused = torch.compile(plain, dynamic=True)
+    try:
+        for c, t in ((3, 7), (5, 11)):
+            x = torch.randn(2, c, t, device="cuda", requires_grad=True)
+            a, b = (torch.zeros(c, device="cuda", requires_grad=True) for _ in range(2))
+            fused(x, a, b).sum().backward()
+    except Exception:  # of whatever kind: it is only about speed
+        log.warning("no compiled kernels here; going on with plain ones", exc_info=True)
+        return False
+    wave.snake = fused
+    return True

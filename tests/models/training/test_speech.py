@@ -1,0 +1,94 @@
+"""A small recipe of an autoencoder runs, learns alone and with judges, and says what it saw."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from riverrun.models.errors import ModelError
+from riverrun.models.speech.vae import WaveConfig, WaveVae
+from riverrun.models.training.adversary import Judges, alike, judged
+from riverrun.models.training.spectral import Spectral, hearing, mel_filters
+from riverrun.models.training.speech import Course, Crops, Recipe, read, train
+
+RECIPES = Path(__file__).parents[3] / "models" / "training" / "recipes"
+TINY = WaveConfig(4, (2, 4, 8), (4, 8, 8), 4, 1.0, causal=True)
+SMOKE = Recipe(minutes=5, steps=12, batch=2, frames=12, rate=3e-3, log_seconds=0, save_minutes=0)
+
+
+def sound() -> torch.Tensor:
+    """Two seconds of tones that come and go, as 16-bit samples."""
+    t = torch.arange(48_000) / 24_000
+    tones = sum(torch.sin(2 * torch.pi * f * t) / k for k, f in enumerate((220, 440, 1320), 1))
+    return (tones * (2 * torch.pi * t).sin().square() * 8000).short()
+
+
+def test_a_run_learns_alone_and_then_with_judges(tmp_path: Path) -> None:
+    model, saved = WaveVae(TINY), []
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    rows = train(model, SMOKE, sound(), tmp_path, lambda course, out: saved.append(out))
+    assert rows[-1]["step"] == 12 and rows[-1]["mel"] < rows[0]["mel"]
+    assert "judged" not in rows[0] and rows[-1]["judged"] > 0
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == len(rows)
+    assert saved and not any(torch.equal(before[k], v) for k, v in model.state_dict().items() if "_v" in k)
+
+
+def test_more_information_than_allowed_is_pressed_harder() -> None:
+    torch.manual_seed(0)
+    weights = []
+    for nats in (0.1, 1000.0):
+        course = Course(WaveVae(TINY), replace(SMOKE, nats=nats), torch.device("cpu"))
+        crops = Crops(sound(), 12 * TINY.hop, 0)
+        weights.append([float(course.step(crops.draw(2), 1.0, False)["weight"]) for _ in range(3)])
+    assert weights[0] == sorted(weights[0]) and weights[1] == sorted(weights[1], reverse=True)
+    assert weights[0][-1] > weights[1][-1]
+
+
+def test_crops_are_loud_and_quiet_and_inside_full_scale() -> None:
+    crops = Crops(sound(), 4800, 0).draw(64)
+    assert crops.shape == (64, 4800) and crops.abs().max() <= 1
+    assert torch.equal(crops, Crops(sound(), 4800, 0).draw(64))
+
+
+def test_spectra_tell_sounds_apart_and_not_a_sound_from_itself() -> None:
+    spectral, clean = Spectral(24_000), sound()[None, 10_000:20_000] / 32768
+    same, other = spectral(clean, clean), spectral(clean + 0.02 * torch.randn_like(clean), clean)
+    assert all(a == 0 < b for a, b in zip(same, other, strict=True))
+
+
+def test_hearing_is_keenest_where_speech_is() -> None:
+    assert torch.allclose(hearing(torch.tensor([1000.0])), torch.ones(1), atol=1e-3)
+    quiet, keen, high = hearing(torch.tensor([50.0, 2500.0, 11_000.0]))
+    assert quiet < 0.05 < high < 1 < keen
+
+
+@pytest.mark.parametrize(("size", "bands"), [(32, 5), (512, 80), (2048, 320)])
+def test_every_mel_band_averages(size: int, bands: int) -> None:
+    filters = mel_filters(24_000, size, bands)
+    assert filters.shape == (bands, size // 2 + 1) and (filters >= 0).all()
+    assert torch.allclose(filters.sum(1), torch.ones(bands))
+
+
+def test_judges_learn_to_tell_recorded_from_decoded() -> None:
+    judges = Judges((256, 128), 4)
+    recorded, decoded = torch.randn(2, 4800), torch.randn(2, 4800).cumsum(1) / 30
+    optimizer = torch.optim.AdamW(judges.parameters(), 3e-3)
+    losses = []
+    for _ in range(20):
+        loss = judged(judges(recorded), judges(decoded))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    assert alike(judges(recorded), judges(recorded)).item() == 0
+
+
+def test_the_recipe_in_the_package_is_read_and_others_are_refused(tmp_path: Path) -> None:
+    config, recipe = read(RECIPES / "speak-lite.toml")
+    assert config.causal and config.hop == 960 and recipe.batch == 32
+    (tmp_path / "wrong.toml").write_text("[model]\nchannel = 3\n")
+    for name in ("wrong.toml", "missing.toml"):
+        with pytest.raises(ModelError, match=name):
+            read(tmp_path / name)

@@ -16,6 +16,7 @@ from riverrun.models.errors import CheckpointError
 T = TypeVar("T")
 CONFIG = "riverrun.config"  # key of the header that holds the config as JSON
 KIND = "riverrun.kind"  # key of the header that names the model family
+INDEX = "model.safetensors.index.json"  # what publishers call the list of a checkpoint's files
 PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
 
 
@@ -85,6 +86,37 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise CheckpointError(
             f"{path} is not a safetensors file ({error}); only safetensors are read"
         ) from error
+
+
+def gather(path: Path) -> dict[str, Tensor]:
+    """The tensors of a published checkpoint: one file, an index of several, or the folder that holds either.
+
+    Raises CheckpointError if a file is missing or does not hold what the index says it does.
+    """
+    if path.is_dir():
+        index, single = path / INDEX, path / INDEX.removesuffix(".index.json")
+        path = index if index.exists() else single
+    if path.suffix != ".json":
+        return read(path)[1]
+    try:
+        shards = json.loads(path.read_bytes())["weight_map"]
+        files = sorted(set(shards.values()))
+        outside = [name for name in files if Path(name).name != name]
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not an index of safetensors files: {error!r}") from error
+    if outside:
+        raise CheckpointError(f"{path} names {outside[0]!r}, expected a file beside it")
+    tensors: dict[str, Tensor] = {}
+    for name in files:
+        held = read(path.with_name(name))[1]
+        if absent := [k for k, file in shards.items() if file == name and k not in held]:
+            raise CheckpointError(
+                f"{path.with_name(name)}: missing {absent[0]}, which {path.name} says it holds"
+            )
+        tensors |= held
+    return tensors
 
 
 def config(header: Mapping[str, str], kind: str, of: type[T], path: Path) -> T:

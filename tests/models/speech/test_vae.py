@@ -22,7 +22,8 @@ SMALL = WaveConfig(4, (2, 4, 8), (2, 4, 6), 4, 0.5, causal=True)
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, Tensor]:
     """Weights, inputs and outputs of the reference implementation, tiny and random."""
-    return load_file(LONGCAT / "vae.safetensors")
+    files = {name: load_file(LONGCAT / f"{name}.safetensors") for name in ("weights", "inputs", "outputs")}
+    return {f"{name}/{key}": value for name, held in files.items() for key, value in held.items()}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def published(recorded: dict[str, Tensor]) -> WaveVae:
     model = WaveVae(WaveConfig(*shape, told["latent_dim"], told["scale"]))
     prefix = "weights/vae."
     weights = {k.removeprefix(prefix): v for k, v in recorded.items() if k.startswith(prefix)}
-    fill(model, weights, LONGCAT / "vae.safetensors")
+    fill(model, weights, LONGCAT / "weights.safetensors")
     return model.requires_grad_(False)
 
 

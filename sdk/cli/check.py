@@ -1,6 +1,7 @@
 """riverrun check: does a model keep what every streaming model promises?"""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,3 +44,22 @@ def stream(
     typer.echo(
         f"{model}: {report['ticks']} ticks a stream, up to {report['batch']} streams a step, all the same"
     )
+
+
+@app.command()
+def parity(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A recording of the reference implementation.")
+    ],
+) -> None:
+    """Compare a model with tensors recorded from its reference; the exit status is 1 where one is too far off."""
+    from riverrun.models.parity import compare, kind
+
+    tolerance, worst, failed = kind(folder).tolerance, 0.0, False
+    for line in compare(folder):
+        typer.echo(str(line))
+        worst = max(worst, line.error) if line.counted else worst
+        failed = failed or not line.ok
+    typer.echo(f"worst {worst:.3e} tolerance {tolerance:g}")
+    if failed:
+        raise typer.Exit(1)

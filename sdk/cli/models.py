@@ -34,9 +34,18 @@ def rows() -> list[Row]:
     """Every published and embedded shape, the ones that load by name first."""
     from riverrun.models.registry import MODELS
     from riverrun.models.restoration.presets import PRESETS
+    from riverrun.models.speech.presets import PRESETS as SPEECH
 
     embedded = [name for name in MODELS if name in PRESETS]
-    return [row(name, PRESETS[name]) for name in [*embedded, *(n for n in PRESETS if n not in MODELS)]]
+    restorers = [*embedded, *(n for n in PRESETS if n not in MODELS)]
+    return [*(row(name, PRESETS[name]) for name in restorers), *map(speech, SPEECH, SPEECH.values())]
+
+
+def speech(name: str, published: Any) -> Row:
+    """Describe a published speech model, whose weights a user gets from its publisher; it makes whole clips."""
+    rate = f"{published.config.vae.rate / 1000:g} kHz"
+    size = f"{published.parameters / 1e6:.1f} M"
+    return Row(name, "speak", size, rate, "whole clip", f"not here: {published.source}", published.licence)
 
 
 def row(name: str, config: Any) -> Row:

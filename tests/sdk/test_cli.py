@@ -254,6 +254,12 @@ def test_models_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0].split() == ["name", "task", "size", "rate", "latency", "weights", "licence"]
 
 
+def test_models_lists_published_weights_that_are_not_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("models") == 0
+    (line,) = [row for row in capsys.readouterr().out.splitlines() if row.startswith("longcat-audiodit-1b")]
+    assert "1419.9 M" in line and "not here" in line and line.endswith("MIT")
+
+
 def test_models_tells_the_size_of_the_weights_that_are_here(capsys: pytest.CaptureFixture[str]) -> None:
     from safetensors.torch import load_file
 

@@ -3,7 +3,7 @@
 import logging
 import struct
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -32,10 +32,8 @@ class Seat:
     batch: "Batch | None" = None
     cost: float = 0.0  # seconds that its hop has taken so far
     error: SessionEnded | None = None
-    polling: threading.Lock = field(
-        default_factory=threading.Lock
-    )  # held while the session is polled, or saved
-    changed: Callable[[], None] = field(default=lambda: None)  # called when there is output, room or an end
+    polling: threading.Lock = field(default_factory=threading.Lock)  # held while it is polled, or saved
+    changed: Callable[[], Callable[[], None]] = field(default=lambda: nobody)  # see `tell`
     rungs: tuple[str, ...] = ()  # what it can do with less of, in the order it is given up
     ladder: Ladder = field(init=False)
 
@@ -208,7 +206,7 @@ def advance(seats: list[Seat], clock: Callable[[], float] | None = None) -> None
     except Exception as error:
         for seat in seats:
             seat.fail(error)
-            seat.changed()
+        tell(seats)
         return
     places = [batch.place(seat) for seat in seats]
     for seat, (first, after) in zip(seats, places, strict=True):
@@ -218,7 +216,21 @@ def advance(seats: list[Seat], clock: Callable[[], float] | None = None) -> None
                 seat.session.stepped(start, clock())
         except Exception as error:
             seat.fail(error)
-        seat.changed()
+    tell(seats)
+
+
+def tell(seats: Iterable[Seat]) -> None:
+    """Say that there is output, room or an end.
+
+    `Seat.changed` notes it and gives what wakes those who wait; for several seats that is often the same. It is called
+    once, last: each time hands the interpreter over to another thread, while seats are still to be served.
+    """
+    for wake in {seat.changed() for seat in seats}:
+        wake()
+
+
+def nobody() -> None:
+    """Nobody waits."""
 
 
 def _deliver(seat: Seat, outputs: Outputs) -> None:

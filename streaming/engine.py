@@ -8,8 +8,9 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Self
@@ -19,7 +20,7 @@ import torch
 from riverrun.media import Chunk, cut
 from riverrun.models.contract import Spec, StreamModel
 from riverrun.streaming.admission import admit, measure, seated
-from riverrun.streaming.batch import Seat, advance, save, sit, update
+from riverrun.streaming.batch import Seat, advance, nobody, save, sit, update
 from riverrun.streaming.errors import ProtocolError, SessionEnded
 from riverrun.streaming.handle import Band, build, pour
 from riverrun.streaming.lane import Lane
@@ -27,6 +28,26 @@ from riverrun.streaming.session import Live, Rate, Session
 from riverrun.streaming.shelf import Shelf
 
 log = logging.getLogger(__name__)
+
+
+class Bell:
+    """Wakes those who wait in one event loop, once for all that was noted before it gets to it. Threads: any."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop, self.asked = loop, False
+        self.noted: deque[asyncio.Event] = deque()
+
+    def ring(self) -> None:
+        """Have what is noted set, soon; not in a loop that is closed."""
+        if not self.asked:
+            self.asked = True
+            with suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self.asked = False  # first: what is noted from now on rings again
+        while self.noted:
+            self.noted.popleft().set()
 
 
 class Engine:
@@ -50,6 +71,7 @@ class Engine:
         self.lanes = [Lane(name, clock, threads, device, urgent=name == "live") for name in names]
         self.homes: dict[str, Lane] = {}  # where each session is
         self.events: dict[str, asyncio.Event] = {}
+        self.bells: dict[asyncio.AbstractEventLoop, Bell] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -112,14 +134,15 @@ class Engine:
         lane, made = await self._take(model, live)
         if live is not None:
             live = replace(live, arrival=self.clock())
-        name, loop, event = secrets.token_hex(8), asyncio.get_running_loop(), asyncio.Event()
+        name, bell, event = secrets.token_hex(8), self._bell(), asyncio.Event()
 
-        def changed() -> None:
-            try:
-                loop.call_soon_threadsafe(event.set)
-            except RuntimeError:
+        def changed() -> Callable[[], None]:
+            if bell.loop.is_closed():
                 log.warning("session %s: its event loop is gone, so it is closed", name)
                 self._leave(lane, name)
+                return nobody
+            bell.noted.append(event)
+            return bell.ring
 
         def enter() -> None:
             session = Session(made.spec, rate, channels, band, live)
@@ -245,6 +268,12 @@ class Engine:
     async def figures(self) -> dict[str, Any]:
         """What the lanes do: sessions, pieces that wait, time used, lateness, what steps cost, models in memory."""
         return {"lanes": [lane.figures() for lane in self.lanes], "models": dict(self.shelf.loaded())}
+
+    def _bell(self) -> Bell:
+        """That of the running loop."""
+        loop = asyncio.get_running_loop()
+        self.bells = {loop: bell for loop, bell in self.bells.items() if not loop.is_closed()}
+        return self.bells.setdefault(loop, Bell(loop))
 
     async def _take(self, model: str, live: Live | None) -> tuple[Lane, StreamModel]:
         """The lane for a session and its instance of the model, in use from now on."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from riverrun.streaming.batch import Seat, advance
+from riverrun.streaming.batch import Seat, advance, tell
 from riverrun.streaming.errors import SessionEnded
 from riverrun.streaming.scheduler import Costs, Fence, Queue
 
@@ -119,7 +119,7 @@ class Lane:
         if seat is not None:
             seat.error = seat.error or SessionEnded(f"session {name} is over: {why}")
             seat.leave()
-            seat.changed()
+            tell([seat])
             self._bound()
 
     def look(self, seat: Seat) -> None:
@@ -140,7 +140,7 @@ class Lane:
             piece = seat.piece(now)
         except Exception as error:
             seat.fail(error)
-            seat.changed()
+            tell([seat])
             return
         if piece is not None:
             self.queue.push(piece, now)

@@ -12,7 +12,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
-CLIENT = ("answers", "arrays", "blocking", "client", "link", "live", "transfer")  # of sdk/, over the wire
+CLIENT = (  # of sdk/, over the wire
+    *("answers", "arrays", "blocking", "client", "link", "live", "transfer"),
+    *("caller", "load", "playout", "usage"),
+)
 CLIENT_FILES = tuple(f"sdk/{name}.py" for name in CLIENT)
 HEAVY = ("torch", "torchaudio", "av", "scipy", "numpy", "onnxruntime", "asyncio", "rich", "typer")
 
@@ -139,7 +142,7 @@ def test_sdk_imports_what_is_heavy_inside_functions() -> None:
 @pytest.mark.parametrize(
     ("library", "doors"),
     [
-        ("av", ("media/", "streaming/webrtc.py")),
+        ("av", ("media/", "streaming/webrtc.py", "sdk/caller.py")),
         (
             "torch",
             (
@@ -155,7 +158,7 @@ def test_sdk_imports_what_is_heavy_inside_functions() -> None:
         ("threading", ("streaming/batch.py", "streaming/lane.py", "streaming/shelf.py", "sdk/blocking.py")),
         ("concurrent", ("streaming/lane.py",)),
         ("asyncio", ("streaming/", "sdk/")),
-        ("aiortc", ("streaming/webrtc.py",)),
+        ("aiortc", ("streaming/webrtc.py", "sdk/caller.py")),
         ("aioice", ("streaming/webrtc.py",)),
         ("diffusers", ("models/",)),
         ("transformers", ("models/",)),

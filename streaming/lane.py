@@ -5,6 +5,8 @@ seats, queue and costs are its thread's alone; other threads only call, nudge an
 """
 
 import logging
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from riverrun.streaming.scheduler import Costs, Fence, Queue
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 MEMORY = 2.0  # seconds over which the load is averaged
+NICE = 10  # what a thread that nobody waits for live is lowered to, as `nice` counts
 KEPT = 1_000  # pieces whose lateness is remembered
 
 
@@ -152,6 +155,7 @@ class Lane:
         return torch.cuda.stream(torch.cuda.Stream(self.device, priority=-1 if self.urgent else 0))
 
     def _work(self) -> None:
+        self._give_way()
         torch.set_num_threads(self.threads)
         try:
             with torch.inference_mode(), self._stream():
@@ -166,6 +170,16 @@ class Lane:
             self._answer()
             for name in list(self.seats):
                 self.leave(name, "the engine has stopped")
+
+    def _give_way(self) -> None:
+        """Unless what is done here is urgent, take a processor only where nothing urgent wants it, nor the transports.
+
+        Where a thread cannot have a priority of its own, all stays as it is.
+        """
+        if self.urgent or sys.platform != "linux":
+            return
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, max(NICE, os.getpriority(os.PRIO_PROCESS, thread)))
 
     def _answer(self) -> None:
         """Wait for something to do, and do the calls among it."""

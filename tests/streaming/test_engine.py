@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import os
+import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -27,8 +30,6 @@ class Gate:
     """Holds a model's steps back until it is opened, so that sessions meet."""
 
     def __init__(self) -> None:
-        import threading
-
         self.open = threading.Event()
 
 
@@ -339,6 +340,19 @@ def test_a_long_batch_step_holds_up_no_live_session() -> None:
         engine.offer("slow", lambda: Gated(gate))
         engine.offer("quick", Smooth)
         asyncio.run(main(engine))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own here")
+def test_what_is_not_live_gives_way_to_all_else() -> None:
+    with Engine() as two, Engine(lanes=1) as one:
+        live, rest, only = (lane.call(niceness).result() for lane in (*two.lanes, *one.lanes))
+    assert live == only == niceness(), "what may be live is as urgent as who asks for it"
+    assert rest >= max(10, live)
+
+
+def niceness() -> int:
+    """Of the thread that calls."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
 def test_models_are_loaded_when_wanted_and_let_go_when_others_need_the_room() -> None:

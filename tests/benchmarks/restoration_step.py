@@ -1,4 +1,5 @@
-"""One hop of the default restorer: the folded frame step against the plain network, in one run.
+"""One hop of the default restorer: the folded frame step against the plain network, and how many sessions one core
+holds by it, batched and one at a time, in one run.
 
 python tests/benchmarks/restoration_step.py [sessions ...]
 """
@@ -7,6 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from riverrun.models import load
 from riverrun.models.restoration.spectrum import to_real
 from riverrun.models.restoration.stream import Request, Restoration
 from riverrun.models.state import stack
+from riverrun.streaming.scheduler import LIMIT, Costs, Load, demand
 
 
 def milliseconds(call: Callable[[], object], count: int = 200) -> list[float]:
@@ -34,10 +37,11 @@ def main() -> None:
     model = load("restore-lite")
     assert isinstance(model, Restoration)
     hop = model.config.spectrum.hop / model.config.spectrum.rate * 1e3
+    costs = Costs()
     print(
         f"{'sessions':>8} {'step p50':>9} {'p99':>7} {'real time':>9} {'plain p50':>9} {'plain / folded':>14}"
     )
-    for sessions in [int(v) for v in sys.argv[1:]] or [1, 2, 4, 8]:
+    for sessions in [int(v) for v in sys.argv[1:]] or [1, 2, 4, 8, 16]:
         state = stack([model.open(Request(seed=i)) for i in range(sessions)])
         chunks = [Chunk(np.random.randn(256, 1).astype(np.float32) * 0.1, 0, 16_000)] * sessions
         step = milliseconds(lambda: model.step(chunks, state))  # noqa: B023
@@ -55,9 +59,19 @@ def main() -> None:
 
         slow, fast = statistics.median(milliseconds(plain, 50)), statistics.median(step)
         p99 = step[int(len(step) * 0.99)]
+        costs.learn("hop", sessions, fast / 1e3)
         print(
             f"{sessions:8} {fast:6.2f} ms {p99:4.1f} ms {fast / hop:9.3f} {slow:6.2f} ms {slow / fast:14.2f}"
         )
+    together, alone = held(costs, hop / 1e3, model.spec.max_batch), held(costs, hop / 1e3, 1)
+    print(
+        f"sessions in {LIMIT:.0%} of a core, which is what admission gives: {together} batched, {alone} one at a time"
+    )
+
+
+def held(costs: Costs, hop: float, most: int) -> int:
+    """How many sessions admission lets in where up to `most` of them step together."""
+    return next(n for n in count() if demand({"hop": Load(n + 1, hop, most)}, costs) > LIMIT)
 
 
 if __name__ == "__main__":

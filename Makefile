@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo serve test lint bench clean
+.PHONY: demo serve test lint bench bench-serve clean
 
 # Clean a sample through the streaming path; say where the result is and what was measured.
 demo: $(VENV)/.core
@@ -27,9 +27,20 @@ lint: $(VENV)/.test
 	$(BIN)/python .ci/links.py
 	$(BIN)/mypy .lint/riverrun .lint/tests
 
-# The evaluation tables of the README. ARGS="--real 12 --synthetic 12" makes it short.
+# The evaluation tables of the README. ARGS="--real 12 --synthetic 12" makes it short. The other half is bench-serve.
 bench: $(VENV)/.bench
 	$(BIN)/riverrun bench restore $(ARGS)
+
+# What serving costs and holds, in some 40 minutes of a machine that does nothing else: live sessions over both transports,
+# steps by rows, the scheduler and 10,000 simulated sessions, lanes and processes, then a soak of MINUTES.
+MINUTES ?= 30
+bench-serve: $(VENV)/.core
+	$(BIN)/riverrun load --sessions 8 --minutes 1 --aim 0
+	$(BIN)/riverrun load --sessions 8 --minutes 1 --aim 0 --transport webrtc
+	$(BIN)/python -m tests.benchmarks.restoration_step
+	$(BIN)/python -m tests.benchmarks.scheduling
+	$(BIN)/python -m tests.benchmarks.lanes
+	$(BIN)/python -m tests.benchmarks.soak $(MINUTES)
 
 clean:
 	rm -rf out build .lint .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

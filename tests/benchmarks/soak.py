@@ -83,7 +83,7 @@ class Soak:
         sound = (folder / "in.wav").read_bytes()
         async with httpx.AsyncClient(base_url=self.url, timeout=60) as http:
             while time.monotonic() < self.until and (await http.get(JOBS)).is_success:
-                files = {"jobs": ("jobs.jsonl", line), "files": ("in.wav", sound)}
+                files = {"jobs": ("jobs.jsonl", line.encode()), "files": ("in.wav", sound)}
                 reply = await http.post(JOBS, files=files)
                 self.counts[f"jobs {reply.status_code}"] += 1
                 await asyncio.sleep(self.dice.uniform(5, 15))

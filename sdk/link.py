@@ -216,15 +216,21 @@ class Link:
             return
         spent = asyncio.get_running_loop().time() - self.lost
         if spent >= self.opened.resume:
-            rate = self.wanted.rate
             raise Unreachable(
                 f"{self.url} did not come back in {spent:.1f} s and {self.tries} attempts ({_text(self.cause)}): "
-                f"{self.journal.ticks / rate:.2f} s of the {self.fed / rate:.2f} s fed were not taken and are lost, "
-                f"output came up to tick {self.reached}; open another stream"
+                f"{self._kept()}"
             ) from self.cause
         wait = max(AGAIN[min(self.tries, len(AGAIN) - 1)], getattr(self.cause, "retry_after", 0.0))
         self.tries += 1
         await asyncio.sleep(min(wait, self.opened.resume - spent))
+
+    def _kept(self) -> str:
+        """What there is of a stream that cannot be taken up."""
+        rate = self.wanted.rate
+        return (
+            f"{self.journal.ticks / rate:.2f} s of the {self.fed / rate:.2f} s fed were not taken and are lost, "
+            f"output came up to tick {self.reached}; open another stream"
+        )
 
     async def _begin(self, socket: ClientConnection) -> None:
         """Open or resume. Raises what the server says against it."""
@@ -238,7 +244,9 @@ class Link:
                 raise told(message)
             self.opened = Opened(**{field.name: message[field.name] for field in fields(Opened)})
         except NotFound as error:
-            raise SessionEnded(f"the server has not kept the stream: {error}") from error
+            raise SessionEnded(
+                f"{self.url} has not kept the stream, as when it was started anew: {self._kept()}"
+            ) from error
         except KeyError as error:
             raise ProtocolError(f"the server says {message}, expected opened: is it of version 1?") from error
         self.journal.acknowledge(self.opened.input - 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from riverrun.models.contract import Spec
 from riverrun.models.errors import InvalidRequest
-from riverrun.streaming.errors import AtCapacity
+from riverrun.streaming.errors import AtCapacity, SessionEnded
 from riverrun.streaming.handle import Handle
 from riverrun.streaming.metrics import Metrics
 from riverrun.streaming.problems import TooMany
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 CHANNELS = 8
 LONGEST = 60  # seconds of delay that live sound may have
-KEEP = 0.25  # seconds between looks at whether the engine is alive
 PULSE = 0.05  # seconds between two beats by which the event loop's lateness is told
+AGAIN = (0.25, 1.0, 5.0)  # seconds until the engine is looked at again, after so many failures at once
 
 
 class Hub:
@@ -55,7 +55,8 @@ class Hub:
             [0.0], maxlen=200
         )  # seconds by which the event loop's beats came late
         self.failed: Callable[[], None] = lambda: None  # called when there will be no engine
-        self._reviving = asyncio.Lock()
+        self.reviving: asyncio.Task[None] | None = None
+        self.tries = 0  # to start another engine, that failed
 
     async def launch(self) -> None:
         """Start the engine, learn what its models are and what they cost; then be ready."""
@@ -75,12 +76,70 @@ class Hub:
             self.late.append(max(0.0, self.clock() - due))
             self.metrics.loop.set(max(self.late))
 
-    async def open(self, wanted: Open, transport: str, address: str = "") -> Stream:
-        """Start a stream for a client at an address. Raises AtCapacity, TooMany, InvalidRequest, ProtocolError."""
+    async def keep(self) -> None:
+        """See that there is an engine, for as long as it runs: also when no stream wants one yet."""
+        while True:
+            await asyncio.sleep(AGAIN[min(self.tries, len(AGAIN) - 1)])
+            if self.ready:
+                await self.revive()
+
+    async def revive(self) -> None:
+        """Start another engine if this one has failed; whoever asks meanwhile waits for the same, and may leave."""
+        if self.reviving is None or self.reviving.done():
+            if self.engine.alive or self.draining:
+                return
+            self.reviving = asyncio.create_task(self._revive())
+        await asyncio.shield(self.reviving)
+
+    async def _revive(self) -> None:
+        log.error("the engine has failed and is started again; streams go on from their last saved states")
+        try:
+            await self.engine.shut()
+            self.engine = await self._made()
+            self.tries = 0
+        except Exception as error:
+            self.tries += 1
+            known = isinstance(error, SessionEnded)  # that one has failed, too
+            log.error("attempt %d failed: %s", self.tries, error, exc_info=not known)
+
+    async def _made(self) -> Handle:
+        """An engine whose models are warm."""
+        engine = await self.start()
+        try:
+            for name in self.models:
+                await engine.warm(name)
+        except BaseException:
+            await engine.shut()
+            raise
+        return engine
+
+    async def another(self, failed: Handle) -> None:
+        """Have an engine in place of a failed one. Raises SessionEnded if there is none after a few attempts."""
+        for pause in AGAIN:
+            await self.revive()
+            if self.engine is not failed:
+                return
+            await asyncio.sleep(pause)
+        raise SessionEnded("the engine has failed, and there is no other")
+
+    async def stop(self) -> None:
+        """End the engine, and the start of another."""
+        if self.reviving:
+            self.reviving.cancel()
+            await asyncio.gather(self.reviving, return_exceptions=True)
+        await self.engine.shut()
+
+    def willing(self) -> Handle:
+        """The engine, if something new may begin there. Raises AtCapacity."""
         if self.draining or not self.ready:
             raise AtCapacity("the server is stopping" if self.draining else "the server is starting", 2.0)
         if not self.engine.alive:
             raise AtCapacity("the engine has failed and is starting again", 2.0)
+        return self.engine
+
+    async def open(self, wanted: Open, transport: str, address: str = "") -> Stream:
+        """Start a stream for a client at an address. Raises AtCapacity, TooMany, InvalidRequest, ProtocolError."""
+        engine = self.willing()
         if len(self.streams) >= self.settings.streams.sessions:
             raise AtCapacity(
                 f"{len(self.streams)} streams are open, which is the limit: try again later", 5.0
@@ -99,8 +158,10 @@ class Hub:
         self.streams[id(stream)] = stream  # counted from now on, so that two cannot take the last place
         try:
             await stream.begin()
-        except BaseException:
+        except BaseException as error:
             del self.streams[id(stream)]
+            if isinstance(error, SessionEnded) and not engine.alive:
+                self.willing()  # says why it cannot begin now
             raise
         self.metrics.opened(wanted.model, transport)
         return stream
@@ -109,29 +170,6 @@ class Hub:
         """Forget a stream that has ended."""
         if self.streams.pop(id(stream), None):
             self.metrics.closed(stream.wanted.model, stream.transport)
-
-    async def keep(self) -> None:
-        """See that there is an engine, for as long as it runs."""
-        while True:
-            await asyncio.sleep(KEEP)
-            if self.ready and not self.engine.alive and not self.draining:
-                try:
-                    await self.revive()
-                except Exception:
-                    log.exception("the engine could not be started again; that is tried once more")
-
-    async def revive(self) -> None:
-        """Start another engine if this one has failed."""
-        async with self._reviving:
-            if self.engine.alive or self.draining:
-                return
-            log.error(
-                "the engine has failed and is started again; its streams go on from their last saved states"
-            )
-            await self.engine.shut()
-            self.engine = await self.start()
-            for name in self.models:
-                await self.engine.warm(name)
 
     def known(self, model: str) -> None:
         """Raises InvalidRequest if there is no such model."""

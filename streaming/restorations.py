@@ -115,10 +115,11 @@ class Reply:
         await self.stop()
 
     async def stop(self) -> None:
-        """Forget it, and free what makes it."""
+        """Forget it, and free what makes it, which takes until its decoder is gone."""
         self.hub.replies.pop(self.session, None)
         if self.work:
             self.work.cancel()
+            await asyncio.gather(self.work, return_exceptions=True)
 
 
 class Resumable(StreamingResponse):
@@ -158,8 +159,9 @@ async def restore(
         raise AtCapacity("too many replies wait for their clients", 10.0)
     if hub.decoding >= limits.at_once:
         raise AtCapacity(f"{hub.decoding} recordings are worked on, which is the limit: try again later", 5.0)
-    await hub.engine.check(model, {"strength": strength, "seed": seed})  # refused before anything is decoded
-    asked = wire.Open(model, {"strength": strength, "seed": seed}, band=band)
+    values = {"strength": strength, "seed": seed}
+    await hub.willing().check(model, values)  # refused before anything is decoded
+    asked = wire.Open(model, values, band=band)
     reply = await _begin(hub, file.file, asked, response_format, address(request))
     async with reply.changed:  # an upload damaged at its start is an error with a status, not a cut reply
         await reply.changed.wait_for(lambda: reply.ticks >= reply.rate or reply.ahead or reply.done)

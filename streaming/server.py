@@ -97,7 +97,7 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
             for task in tasks:
                 task.cancel()
             await drain(hub)
-            await hub.engine.shut()
+            await hub.stop()
 
     app = FastAPI(title="Riverrun", lifespan=life, docs_url=None, redoc_url=None)
     app.state.hub = hub

@@ -12,6 +12,7 @@ import numpy as np
 from riverrun.media import Chunk, cut
 from riverrun.media.chunk import Array
 from riverrun.streaming.errors import SessionEnded, Stuck, TooSlow
+from riverrun.streaming.handle import Handle
 from riverrun.streaming.ledger import Ledger
 from riverrun.streaming.session import Live
 from riverrun.streaming.wire import Open
@@ -73,11 +74,11 @@ class Stream:
         self.fed += len(data)
         self.ledger.came(self.fed, captured, arrived)
         async with self.turn:
-            if self.hub.clock() - self.saved_at > self.hub.settings.streams.snapshot:
-                await self._save()
             pts = self.fed - len(data) - self.dropped
             chunk = Chunk(np.ascontiguousarray(data, np.float32), pts, self.rate)
             try:
+                if self.hub.clock() - self.saved_at > self.hub.settings.streams.snapshot:
+                    await self._save()
                 await self.engine.feed(self.name, chunk, captured)
             except TooSlow:
                 return self._drop(chunk)
@@ -90,13 +91,16 @@ class Stream:
     async def read(self) -> list[Chunk]:
         """Wait for the next chunks; none at the end. Raises SessionEnded."""
         while True:
+            engine = self.engine
             try:
-                chunks = await self.engine.poll(self.name)
+                chunks = await engine.poll(self.name)
             except SessionEnded as error:
-                if self.engine.alive or self.closed or self.hub.draining or isinstance(error, Stuck):
+                if not self._lost(engine, error):
                     raise
-                await self._recover()
+                await self._recover(engine)
                 continue
+            if engine is not self.engine:
+                continue  # it was taken up elsewhere meanwhile, where the same comes again
             self._note()
             if not chunks:
                 return []
@@ -106,11 +110,18 @@ class Stream:
 
     async def update(self, values: Mapping[str, Any]) -> None:
         """Change some values of the request. Raises InvalidRequest, SessionEnded."""
-        wanted = {**self.values, **values}
-        async with self.turn:
-            await self.engine.update(self.name, wanted)
-            self.values = wanted
-            await self._save()  # input before and after a change is not replayed across it
+        while True:
+            async with self.turn:
+                engine, wanted = self.engine, {**self.values, **values}
+                try:
+                    await engine.update(self.name, wanted)
+                    await self._save()  # input before and after a change is not replayed across it
+                    self.values = wanted
+                    return
+                except SessionEnded as error:
+                    if not self._lost(engine, error):
+                        raise
+            await self._recover(engine)
 
     async def finish(self) -> None:
         """The input is over; the rest still comes out. Twice is once."""
@@ -183,26 +194,51 @@ class Stream:
         return tick + next((total for start, total in reversed(self.gaps) if tick >= start), 0)
 
     async def _save(self) -> None:
-        """Remember the state, and forget the input it has seen. Who holds `turn` may call this."""
+        """Remember the state, and forget the input it has seen. Who holds `turn` may call this.
+
+        Raises SessionEnded if the engine has failed.
+        """
         try:
             self.saved = await self.engine.save(self.name)
         except SessionEnded:
-            return  # it is over, or its engine is: what was saved before still counts
+            if self.engine.alive:
+                return  # it is over
+            raise
         self.saved_at = self.hub.clock()
         self.since.clear()
 
-    async def _recover(self) -> None:
-        """Take the session up at another engine: its last saved state, then the input since."""
+    def _lost(self, engine: Handle, error: SessionEnded) -> bool:
+        """Whether an engine has failed that the session was at, and not the session itself."""
+        if engine is not self.engine:
+            return True  # it was, and the session is taken up elsewhere
+        return not (engine.alive or self.closed or self.hub.draining or isinstance(error, Stuck))
+
+    async def _recover(self, failed: Handle) -> None:
+        """Take the session up at another engine than the failed one: its last saved state, then the input since."""
         await self.turn.acquire()
+        if self.engine is not failed:
+            self.turn.release()
+            return
         try:
-            await self.hub.revive()
-            await self.begin(self.saved)
+            await self._again(failed)
             self.skip = self.out - self.engine.polled(self.name)
         except BaseException:
             self.turn.release()
             raise
         log.warning("stream %s goes on at another engine", self.name)
         self.replay = asyncio.create_task(self._replay())  # keeps the turn: input that comes now comes after
+
+    async def _again(self, failed: Handle) -> None:
+        """Begin at another engine, or at one after that, if that has failed meanwhile, too."""
+        while True:
+            await self.hub.another(failed)
+            try:
+                await self.begin(self.saved)
+                return
+            except SessionEnded:
+                if self.engine.alive:
+                    raise
+                failed = self.engine
 
     async def _replay(self) -> None:
         try:

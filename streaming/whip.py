@@ -164,6 +164,7 @@ async def _begin(hub: "Hub", peer: Peer, offer: str) -> str:
 
 def _room(hub: "Hub") -> "Hub":
     """The hub, if another peer may come. Raises AtCapacity."""
+    hub.willing()
     limit = hub.settings.webrtc.sessions
     if len(hub.calls) >= limit:
         raise AtCapacity(f"{limit} callers and listeners are here, which is the limit: try again later", 5.0)

@@ -153,4 +153,4 @@ async def here(lines: Iterable[Line], device: str = "cpu") -> AsyncIterator[Do]:
         await check(hub, wanted)
         yield Making(hub)
     finally:
-        await hub.engine.shut()
+        await hub.stop()

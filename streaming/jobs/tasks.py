@@ -115,7 +115,7 @@ async def check(hub: Hub, lines: Iterable[Line]) -> None:
     for line in lines:
         try:
             hub.known(model(line))
-            await hub.engine.check(model(line), request(line))
+            await hub.willing().check(model(line), request(line))
         except InvalidRequest as error:
             wrong(line.number, str(error), error)
 

@@ -50,6 +50,7 @@ class Hub:
         self.decoding = 0  # uploads
         self.desk: Desk | None = None  # where batch jobs are handed in
         self.ready = self.draining = False
+        self.until = 0.0  # when the streams that are open are ended, if it drains
         self.clock: Callable[[], float] = time.monotonic
         self.late: deque[float] = deque(
             [0.0], maxlen=200
@@ -136,6 +137,21 @@ class Hub:
         if not self.engine.alive:
             raise AtCapacity("the engine has failed and is starting again", 2.0)
         return self.engine
+
+    def drain(self) -> None:
+        """Take nothing new from now on, and tell the streams that are open. Twice is once."""
+        if self.draining:
+            return
+        limit = self.settings.streams.drain
+        self.draining, self.until = True, self.clock() + limit
+        log.info("stopping: %d streams have %g s to end", len(self.streams), limit)
+        for stream in list(self.streams.values()):
+            self.warn(stream)
+
+    def warn(self, stream: Stream) -> None:
+        """Tell a stream that the server is about to stop, if it is."""
+        if self.draining:
+            stream.notice("event", name="draining", seconds=round(max(0.0, self.until - self.clock()), 1))
 
     async def open(self, wanted: Open, transport: str, address: str = "") -> Stream:
         """Start a stream for a client at an address. Raises AtCapacity, TooMany, InvalidRequest, ProtocolError."""

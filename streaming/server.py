@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
 from socket import socket
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -96,6 +97,7 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
         finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await drain(hub)
             await hub.stop()
 
@@ -117,9 +119,10 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
 async def _launch(hub: Hub) -> None:
     try:
         await hub.launch()
-    except EXPECTED:
-        log.exception("the server cannot start")
-        hub.failed()
+    except Exception as error:
+        if not hub.draining:  # else it was stopped while it started
+            log.error("the server cannot start: %s", error, exc_info=True)
+            hub.failed()
 
 
 async def drain(hub: Hub, now: Callable[[], bool] = lambda: True) -> None:
@@ -127,13 +130,10 @@ async def drain(hub: Hub, now: Callable[[], bool] = lambda: True) -> None:
 
     Twice is once.
     """
-    again, seconds = hub.draining, hub.settings.streams.drain
-    hub.draining, until = True, hub.clock() + (0.0 if again else seconds)
+    hub.drain()
     if hub.desk:
         await hub.desk.stop()  # its lines are taken up when the server is back
-    for stream in list(hub.streams.values()) if not again else ():
-        stream.notice("event", name="draining", seconds=seconds)
-    while hub.streams and hub.clock() < until and not now():
+    while hub.streams and hub.clock() < hub.until and not now():
         await asyncio.sleep(LOOK)
     calls = asyncio.create_task(webrtc.stop(hub.calls.values()))
     for link in list(hub.links.values()):
@@ -143,14 +143,13 @@ async def drain(hub: Hub, now: Callable[[], bool] = lambda: True) -> None:
         link.over = link.over or "shutdown"
         link.changed.set()
     for _ in range(int(PARTING / LOOK)):
-        if calls.done() and all(link.stream.closed for link in hub.links.values()):
+        if now() or (calls.done() and all(link.stream.closed for link in hub.links.values())):
             break
         await asyncio.sleep(LOOK)
     calls.cancel()
     for link in list(hub.links.values()):
         await link.end("shutdown")
-    for reply in list(hub.replies.values()):
-        await reply.stop()
+    await asyncio.gather(*(reply.stop() for reply in list(hub.replies.values())))
 
 
 def _page(app: FastAPI) -> None:
@@ -248,7 +247,7 @@ def _errors(app: FastAPI) -> None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, which lets open streams end before it closes their connections."""
+    """uvicorn's, but open streams end before their connections are closed; being told to stop is no failure."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -257,9 +256,17 @@ class Server(uvicorn.Server):
         self.hub.failed = self._fail
         self.failed = False
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins the end, a second one hastens it. None is raised anew, so the exit status is 0."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
     async def shutdown(self, sockets: "list[socket] | None" = None) -> None:
+        """End what is open, then the connections."""
         await drain(self.hub, lambda: self.force_exit)
         await super().shutdown(sockets)
+        if self.force_exit:  # which leaves this out
+            await self.lifespan.shutdown()
 
     def _fail(self) -> None:
         self.failed = self.should_exit = True
@@ -273,9 +280,6 @@ def serve(settings: Settings) -> None:
             "access.keys, or listen on 127.0.0.1"
         )
     running = Server(config(create(settings), settings, host=settings.host, port=settings.port))
-    try:
-        running.run()
-    except KeyboardInterrupt:
-        log.debug("interrupted")
+    running.run()
     if running.failed or not running.started:
         raise SystemExit(3)

@@ -8,6 +8,7 @@ takes the process with it: the sessions in it are named first, the others go on 
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -197,8 +198,16 @@ class Worker:
 
 async def main(fd: int) -> None:
     """Serve the socket of a number."""
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # a terminal or a service manager tells a whole group to stop:
+        signal.signal(number, signal.SIG_IGN)  # the server ends this when its streams are over
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fd), limit=1 << 24)
-    told, _ = await pipe.read(reader)
+    try:
+        told, _ = await pipe.read(reader)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return  # the server is gone already
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     await Worker(reader, writer, told).serve()
 

@@ -294,6 +294,7 @@ class Connection:
         self.epoch = self.link.attach()
         self.controls = Controls(self.link.stream, self.link.say, self.limits.controls, self.hub.clock)
         await self._send(self.link.opened())
+        self.hub.warn(self.link.stream)
 
     async def _text(self) -> str:
         """The next message, which must be text."""

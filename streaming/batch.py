@@ -48,6 +48,11 @@ class Seat:
         return self.rungs[: self.ladder.rung]
 
     @property
+    def told(self) -> dict[str, str]:
+        """What its lines in the log have."""
+        return {"session": self.name}
+
+    @property
     def active(self) -> bool:
         """Whether it may still step."""
         return self.state is not None or self.batch is not None
@@ -78,7 +83,12 @@ class Seat:
             model = cast(Lightens, self.model)
             self.state = stack([model.lighten(one, rung) for one in unstack(self.own())])
         self.session.relax(self.ladder.rung > spared)
-        log.warning("session %s does with less of: %s", self.name, ", ".join(self.given_up) or "nothing")
+        log.warning(
+            "session %s does with less of: %s",
+            self.name,
+            ", ".join(self.given_up) or "nothing",
+            extra=self.told,
+        )
 
     def own(self) -> State:
         """Take the state out of the batch, without a copy."""
@@ -94,11 +104,13 @@ class Seat:
             try:
                 self.model.close(state)
             except Exception as error:
-                log.error("session %s could not be closed cleanly", self.name, exc_info=error)
+                log.error(
+                    "session %s could not be closed cleanly", self.name, exc_info=error, extra=self.told
+                )
 
     def fail(self, error: Exception) -> None:
         """End with an error whose traceback goes to the log, under the session's name."""
-        log.error("session %s failed", self.name, exc_info=error)
+        log.error("session %s failed", self.name, exc_info=error, extra=self.told)
         self.error = SessionEnded(f"session {self.name} failed; the log tells why under that name")
         self.error.__cause__ = error
         self.leave()

@@ -125,20 +125,26 @@ class Engine:
         live: Live | None = None,
         band: Band = "full",
         saved: bytes | None = None,
+        session: str | None = None,
     ) -> str:
-        """Start a session and give its id. `rate` and `channels` are the caller's; without them, the model's.
+        """Start a session and give its id: `session`, or one that is made up.
 
-        `request` is the model's own kind, or its values by name. `saved` resumes what `save` gave, whatever the
-        request says. Raises InvalidRequest, ProtocolError, AtCapacity.
+        `rate` and `channels` are the caller's; without them, the model's. `request` is the model's own kind, or its
+        values by name. `saved` resumes what `save` gave, whatever the request says.
+        Raises InvalidRequest, ProtocolError, AtCapacity.
         """
+        if session in self.homes:
+            raise ProtocolError(f"session {session} is open already")
         lane, made = await self._take(model, live)
         if live is not None:
             live = replace(live, arrival=self.clock())
-        name, bell, event = secrets.token_hex(8), self._bell(), asyncio.Event()
+        name, bell, event = session or secrets.token_hex(8), self._bell(), asyncio.Event()
 
         def changed() -> Callable[[], None]:
             if bell.loop.is_closed():
-                log.warning("session %s: its event loop is gone, so it is closed", name)
+                log.warning(
+                    "session %s: its event loop is gone, so it is closed", name, extra={"session": name}
+                )
                 self._leave(lane, name)
                 return nobody
             bell.noted.append(event)

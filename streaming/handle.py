@@ -36,9 +36,11 @@ class Handle(Protocol):
         live: Live | None = None,
         band: Band = "full",
         saved: bytes | None = None,
+        session: str | None = None,
     ) -> str:
-        """Start a session and give its id; `request` is the model's own kind, or its values by name.
+        """Start a session and give its id: `session`, or one that is made up.
 
+        `request` is the model's own kind, or its values by name.
         Raises InvalidRequest, ProtocolError, AtCapacity.
         """
         ...

@@ -180,12 +180,19 @@ class Hub:
                 self.willing()  # says why it cannot begin now
             raise
         self.metrics.opened(wanted.model, transport)
+        live = f"live within {wanted.live:g} s" if wanted.live else "as fast as it goes"
+        stream.log.info("stream %s opened: %s over %s, %d Hz, %d channels, %s", stream.name, wanted.model, transport,
+                        wanted.rate, wanted.channels, live)  # fmt: skip
         return stream
 
-    def left(self, stream: Stream) -> None:
+    def left(self, stream: Stream, why: str) -> None:
         """Forget a stream that has ended."""
-        if self.streams.pop(id(stream), None):
-            self.metrics.closed(stream.wanted.model, stream.transport)
+        if not self.streams.pop(id(stream), None):
+            return
+        self.metrics.closed(stream.wanted.model, stream.transport)
+        taken, given, dropped = (ticks / stream.rate for ticks in (stream.fed, stream.out, stream.dropped))
+        stream.log.info("stream %s ended: %s after %.1f s, %.1f s in, %.1f s out, %.2f s dropped", stream.name, why,
+                        self.clock() - stream.begun, taken, given, dropped)  # fmt: skip
 
     def known(self, model: str) -> None:
         """Raises InvalidRequest if there is no such model."""

@@ -16,6 +16,7 @@ from riverrun.models.contract import Spec
 from riverrun.streaming import pipe
 from riverrun.streaming.errors import SessionEnded, Stuck
 from riverrun.streaming.handle import Band, pour
+from riverrun.streaming.logs import Form, Level
 from riverrun.streaming.session import Live, Rate
 
 log = logging.getLogger(__name__)
@@ -71,8 +72,12 @@ class Remote:
         lanes: int = 2,
         budget: int | None = None,
         stuck: float = 10.0,
+        logs: tuple[Form, Level] = ("text", "info"),
     ) -> "Remote":
-        """Start a worker. `stuck` seconds are as long as a step may take before its end is given up on."""
+        """Start a worker. `stuck` seconds are as long as a step may take before its end is given up on.
+
+        `logs` is how the worker writes its log, as `logs.begin` takes it.
+        """
         ours, theirs = socket.socketpair()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -84,7 +89,7 @@ class Remote:
         reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 24)
         made = cls(process, reader, writer, stuck)
         settings = {"models": list(models), "device": device, "threads": threads, "capacity": capacity,
-                    "lanes": lanes, "budget": budget, "stuck": stuck}  # fmt: skip
+                    "lanes": lanes, "budget": budget, "stuck": stuck, "logs": logs}  # fmt: skip
         writer.write(pipe.pack(settings))
         return made
 
@@ -99,9 +104,10 @@ class Remote:
         live: Live | None = None,
         band: Band = "full",
         saved: bytes | None = None,
+        session: str | None = None,
     ) -> str:
         """As `Handle.open`; `request` is a model's values by name."""
-        head = {"do": "open", "model": model, "request": dict(request), "rate": pipe.rate(rate),
+        head = {"do": "open", "model": model, "session": session, "request": dict(request), "rate": pipe.rate(rate),
                 "channels": channels, "live": pipe.live(live), "band": band, "saved": saved is not None}  # fmt: skip
 
         def seated(told: Any) -> None:  # at once: its output may come right behind
@@ -286,7 +292,7 @@ class Remote:
             while True:
                 self._hear(*await pipe.read(self.reader))
         except (asyncio.IncompleteReadError, ConnectionError):
-            log.info("the engine's process is gone")
+            log.info("the engine has ended")
         except Exception:
             log.exception("the engine sent what cannot be read")
             self.process.kill()

@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -18,14 +17,13 @@ from riverrun.models.errors import InvalidRequest
 from riverrun.streaming import wire
 from riverrun.streaming.access import address
 from riverrun.streaming.errors import AtCapacity, StreamError
-from riverrun.streaming.problems import NotFound, TooBig
+from riverrun.streaming.problems import EXPECTED, NotFound, TooBig
 from riverrun.streaming.stream import Stream
 from riverrun.streaming.uploads import FORMATS, Decoding, Encoding, through
 
 if TYPE_CHECKING:
     from riverrun.streaming.hub import Hub
 
-log = logging.getLogger(__name__)
 router = APIRouter()
 PIECE = 1 << 16  # bytes sent at once
 
@@ -33,9 +31,9 @@ PIECE = 1 << 16  # bytes sent at once
 class Reply:
     """The bytes of one restored recording: made ahead of the client by so much, kept behind it by as much."""
 
-    def __init__(self, hub: "Hub", form: str, rate: int) -> None:
+    def __init__(self, hub: "Hub", form: str, rate: int, session: str) -> None:
         self.hub, self.form, self.rate = hub, form, rate
-        self.session, self.token = secrets.token_hex(8), secrets.token_urlsafe(24)
+        self.session, self.token = session, secrets.token_urlsafe(24)
         self.size = hub.settings.files.journal_bytes // 2
         self.data, self.base = bytearray(), 0  # what is kept, and at which byte of the whole it starts
         self.ticks = self.sent = self.epoch = 0
@@ -232,7 +230,7 @@ async def _begin(hub: "Hub", file: BinaryIO, asked: wire.Open, form: str, host: 
         if decoding:
             await decoding.close()
         raise
-    reply = Reply(hub, head.reply(form), head.rate)
+    reply = Reply(hub, head.reply(form), head.rate, stream.name)
     hub.replies[reply.session] = reply
     reply.work = asyncio.create_task(_work(reply, stream, decoding))
     return reply
@@ -264,8 +262,10 @@ async def _work(reply: Reply, stream: Stream, decoding: Decoding) -> None:
         raise
     except Exception as error:
         failure = error
+        if not isinstance(error, EXPECTED):
+            stream.log.exception("the reply of stream %s failed", stream.name)
     finally:
         reply.hub.decoding -= 1
         await asyncio.shield(decoding.close())  # where it was ended before it began
-        await asyncio.shield(stream.close())
+        await asyncio.shield(stream.close("cancelled"))
         await asyncio.shield(reply.close(failure))

@@ -20,7 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from riverrun.models import MODELS, load
 from riverrun.models.contract import Spec, StreamModel
-from riverrun.streaming import restorations, webrtc, whip
+from riverrun.streaming import logs, restorations, webrtc, whip
 from riverrun.streaming.access import Access, digest
 from riverrun.streaming.handle import Handle
 from riverrun.streaming.hub import Hub
@@ -73,7 +73,8 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
     async def start() -> Handle:
         if compute.process and not models:
             return await Remote.start(settings.models, settings.device, compute.threads, capacity,
-                                      compute.lanes, compute.memory, compute.stuck)  # fmt: skip
+                                      compute.lanes, compute.memory, compute.stuck,
+                                      (settings.log, settings.log_level))  # fmt: skip
         from riverrun.streaming.engine import Engine  # torch comes with it
 
         engine = Engine(
@@ -279,7 +280,10 @@ def serve(settings: Settings) -> None:
             f"host is {settings.host}, and no API key is set: make one with `riverrun serve --new-key` and set "
             "access.keys, or listen on 127.0.0.1"
         )
-    running = Server(config(create(settings), settings, host=settings.host, port=settings.port))
+    logs.begin(settings.log, settings.log_level)
+    log.info("http://%s:%d/", settings.host, settings.port)
+    app = create(settings)
+    running = Server(config(app, settings, host=settings.host, port=settings.port, log_config=None))
     running.run()
     if running.failed or not running.started:
         raise SystemExit(3)

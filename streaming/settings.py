@@ -12,6 +12,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from riverrun.streaming.logs import Form, Level
+
 PREFIX = "RIVERRUN_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -149,6 +151,8 @@ class Settings(BaseSettings):
     models: list[str] = ["restore-lite", "vocode-lite"]
     device: str = "cpu"
     metrics: bool = True
+    log: Form = "text"
+    log_level: Level = "info"
     access: Access = Access()
     compute: Compute = Compute()
     streams: Streams = Streams()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -37,7 +38,9 @@ class Stream:
     def __init__(self, hub: "Hub", wanted: Open, transport: str, address: str = "") -> None:
         self.hub, self.engine, self.wanted, self.transport = hub, hub.engine, wanted, transport
         self.address = address  # of the client
-        self.name, self.rate, self.channels, self.live = "", wanted.rate, wanted.channels, wanted.live
+        self.name = secrets.token_hex(8)  # of the session, here, at the engine and in the log
+        self.log = logging.LoggerAdapter(log, {"session": self.name})
+        self.rate, self.channels, self.live = wanted.rate, wanted.channels, wanted.live
         self.values = dict(wanted.request)
         self.latency, self.ledger = 0.0, Ledger(wanted.rate)
         self.fed = self.dropped = self.out = 0  # ticks: of the caller's input, not fed of it, given
@@ -48,7 +51,7 @@ class Stream:
         self.less: tuple[str, ...] = ()  # what the engine does with less of
         self.notice: Callable[..., None] = lambda kind, **values: None  # has a control message sent
         self.saved: bytes | None = None
-        self.saved_at = hub.clock()
+        self.begun = self.saved_at = hub.clock()
         self.since: deque[Chunk] = deque()  # input that the saved state has not seen
         self.skip = 0  # ticks that come a second time, after a recovery
         self.turn = asyncio.Lock()  # held by who changes what the engine's session has seen
@@ -58,8 +61,8 @@ class Stream:
         """Open the session at the hub's engine, or take up a saved one there."""
         self.engine = self.hub.engine
         live = None if self.live is None else Live(delay=self.live)
-        self.name = await self.engine.open(
-            self.wanted.model, self.values, self.rate, self.channels, live, self.wanted.band, saved
+        await self.engine.open(
+            self.wanted.model, self.values, self.rate, self.channels, live, self.wanted.band, saved, self.name
         )
         self.latency = self.engine.latency(self.name)
 
@@ -133,18 +136,18 @@ class Stream:
                 if self.engine.alive:
                     raise
 
-    async def close(self) -> None:
-        """Free the compute, after the step in progress at the latest. Twice is once."""
+    async def close(self, why: str = "closed") -> None:
+        """Free the compute, after the step in progress at the latest; `why` is one word. Twice is once."""
         if self.closed:
             return
         self.closed = True
         if self.replay:
             self.replay.cancel()
-        self.hub.left(self)
+        self.hub.left(self, why)
         try:
             await self.engine.close(self.name)
         except SessionEnded:
-            log.debug("stream %s ended with its engine", self.name)
+            self.log.debug("stream %s ended with its engine", self.name)
 
     def sent(self, pts: int, at: float) -> None:
         """Note when the output that starts at a tick was handed to the network, on the hub's clock."""
@@ -165,6 +168,8 @@ class Stream:
         }
 
     def _drop(self, chunk: Chunk) -> int:
+        if not self.dropped:
+            self.log.warning("stream %s is late, and live input is dropped", self.name)
         self.dropped += len(chunk)
         self.gaps.append((chunk.pts, self.dropped))
         self.hub.metrics.dropped(chunk.seconds)
@@ -225,7 +230,7 @@ class Stream:
         except BaseException:
             self.turn.release()
             raise
-        log.warning("stream %s goes on at another engine", self.name)
+        self.log.warning("stream %s goes on at another engine", self.name)
         self.replay = asyncio.create_task(self._replay())  # keeps the turn: input that comes now comes after
 
     async def _again(self, failed: Handle) -> None:
@@ -252,6 +257,6 @@ class Stream:
             if self.finished:
                 await self.engine.finish(self.name)
         except SessionEnded as error:
-            log.warning("stream %s could not be taken up: %s", self.name, error)
+            self.log.warning("stream %s could not be taken up: %s", self.name, error)
         finally:
             self.turn.release()

@@ -123,7 +123,7 @@ async def through(stream: "Stream", decoding: Decoding) -> AsyncGenerator[Chunk,
 
     Use it in an `aclosing`. Raises MediaError, SessionEnded.
     """
-    feeding = asyncio.create_task(_feed(stream, decoding))
+    feeding, why = asyncio.create_task(_feed(stream, decoding)), "cancelled"
     try:
         over = False
         while not over:
@@ -133,11 +133,15 @@ async def through(stream: "Stream", decoding: Decoding) -> AsyncGenerator[Chunk,
                     yield chunk
             over = not chunks or chunks[-1].last
         await feeding
+        why = "finished"
+    except Exception:
+        why = "failed"
+        raise
     finally:
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
         await asyncio.shield(decoding.close())
-        await asyncio.shield(stream.close())
+        await asyncio.shield(stream.close(why))
 
 
 async def _either(stream: "Stream", feeding: "asyncio.Task[None]") -> list[Chunk]:

@@ -211,8 +211,8 @@ class Ear:
 class Peer:
     """A peer connection from its offer to its end, however it ends."""
 
-    def __init__(self, hub: "Hub") -> None:
-        self.hub, self.limits = hub, hub.settings.webrtc
+    def __init__(self, hub: "Hub", stream: Stream) -> None:
+        self.hub, self.limits, self.log = hub, hub.settings.webrtc, stream.log
         self.id = secrets.token_urlsafe(24)
         self.etag = self.remote = ""  # of its ICE session; the peer's user name in it
         self.candidates = 0  # that came later than the offer
@@ -309,7 +309,7 @@ class Peer:
         """Free everything, soon. Twice is once; the task is done when it is."""
         if self.ending is None:
             self.over = why
-            log.info("call %s is over: %s", self.id[:8], why)
+            self.log.info("%s is over: %s", type(self).__name__.lower(), why)
             self.ending = asyncio.create_task(self._end())
         return self.ending
 
@@ -325,7 +325,7 @@ class Call(Peer):
     """A peer whose sound goes into a stream; what comes out goes back to it, if it listens, and to listeners."""
 
     def __init__(self, hub: "Hub", stream: Stream, name: str) -> None:
-        super().__init__(hub)
+        super().__init__(hub, stream)
         self.stream, self.name = stream, name
         stream.notice = self.say
         self.ear = Ear(stream.channels, hub.clock)
@@ -444,7 +444,7 @@ class Call(Peer):
             await work
         except Exception as error:
             if not isinstance(error, EXPECTED):
-                log.exception("call %s failed", self.id[:8])
+                self.log.exception("call failed")
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
@@ -454,7 +454,7 @@ class Call(Peer):
     async def _end(self) -> None:
         self.hub.casts.pop(self.name, None)
         self.controls.close()
-        await self.stream.close()
+        await self.stream.close(self.over or "closed")
         self.say("ended", reason=self.over)
         if self.over in ("finished", "failed", "shutdown") and self.connection.connectionState == "connected":
             await asyncio.sleep(PARTING)
@@ -467,7 +467,7 @@ class Listener(Peer):
     """A peer that hears what a call gives, until either leaves."""
 
     def __init__(self, hub: "Hub", call: Call) -> None:
-        super().__init__(hub)
+        super().__init__(hub, call.stream)
         self.call = call
 
     def _media(self, transceiver: Any) -> None:

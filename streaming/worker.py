@@ -16,12 +16,12 @@ from functools import partial
 from typing import Any
 
 from riverrun.models import load
-from riverrun.streaming import pipe
+from riverrun.streaming import logs, pipe
 from riverrun.streaming.engine import Engine
 from riverrun.streaming.errors import SessionEnded
 from riverrun.streaming.session import Session
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("riverrun.streaming.worker")  # which is __main__ here
 CHECK = 0.25  # seconds between looks at whether a step is stuck
 STUCK = 70  # exit status
 
@@ -64,7 +64,7 @@ class Pump:
             self.worker.say(self._message(port, []))
         except Exception as error:
             if not isinstance(error, SessionEnded):
-                log.exception("session %s failed", self.name)
+                log.exception("session %s failed", self.name, extra={"session": self.name})
             self.worker.say({"over": self.name, "error": pipe.error(error)})
 
     def _message(self, port: int, made: list[Any]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class Worker:
             self.say({"re": head["id"], "value": value}, data)
         except Exception as error:
             if pipe.error(error)["message"] != str(error):
-                log.exception("%s failed", head["do"])
+                log.exception("%s failed", head["do"], extra={"session": head.get("session")})
             self.say({"re": head["id"], "error": pipe.error(error)})
 
     async def _result(self, head: dict[str, Any], body: bytes) -> tuple[Any, bytes]:
@@ -171,7 +171,7 @@ class Worker:
     async def _open(self, head: dict[str, Any], body: bytes) -> dict[str, Any]:
         live = pipe.unlive(head["live"])
         name = await self.engine.open(head["model"], head["request"], pipe.unrate(head["rate"]), head["channels"],
-                                      live, head["band"], body if head["saved"] else None)  # fmt: skip
+                                      live, head["band"], body if head["saved"] else None, head["session"])  # fmt: skip
         session = self.engine.seats[name].session
         self.pumps[name] = Pump(self, name, session)
         return {
@@ -208,7 +208,7 @@ async def main(fd: int) -> None:
         told, _ = await pipe.read(reader)
     except (asyncio.IncompleteReadError, ConnectionError):
         return  # the server is gone already
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logs.begin(*told["logs"])
     await Worker(reader, writer, told).serve()
 
 

@@ -47,7 +47,7 @@ class Link:
         limits = hub.settings.streams
         self.hub, self.wanted, self.stream = hub, wanted, stream
         stream.notice = self.say
-        self.session, self.token = secrets.token_hex(8), secrets.token_urlsafe(24)
+        self.session, self.token = stream.name, secrets.token_urlsafe(24)
         self.epoch = 0  # of the connection that may write; older ones are fenced off
         self.journal = Journal(wanted.rate, limits.journal, limits.journal_bytes)
         self.intake = Intake()
@@ -102,6 +102,8 @@ class Link:
         """Wait for another connection, if this was the last one."""
         if epoch == self.epoch and self.session in self.hub.links:
             self.grace = asyncio.create_task(self._expire())
+            if not self.over:
+                self.stream.log.info("stream %s has lost its connection", self.session)
 
     def say(self, kind: str, **values: Any) -> None:
         """Have a control message sent."""
@@ -113,7 +115,7 @@ class Link:
         self.hub.links.pop(self.session, None)
         for task in self.tasks:
             task.cancel()
-        await self.stream.close()
+        await self.stream.close(self.over or why)
         self.over = self.over or why
         self.changed.set()
 
@@ -125,14 +127,13 @@ class Link:
         for task in self.tasks:
             task.cancel()
         self.over = self.over or why
-        await self.stream.close()
+        await self.stream.close(self.over)
         settled = [link for link in self.hub.links.values() if link.stream.closed]
         for oldest in settled[: len(settled) - self.hub.settings.streams.sessions]:
             await oldest.end("expired")
 
     async def _expire(self) -> None:
         await asyncio.sleep(self.hub.settings.streams.resume)
-        log.info("stream %s: no connection came back", self.session)
         await self.end("expired")
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
@@ -141,7 +142,7 @@ class Link:
             await work
         except Exception as error:
             if not isinstance(error, EXPECTED):
-                log.exception("stream %s failed", self.session)
+                self.stream.log.exception("stream %s failed", self.session)
             self.over, self.failure = self.over or "failed", self.failure or error
             self.changed.set()
 
@@ -289,6 +290,7 @@ class Connection:
             link.room.set()
             self.link, self.out = link, Outgoing(link.wanted, first.received, link.journal.next)
             self.hub.metrics.resumed()
+            link.stream.log.info("stream %s has another connection", link.session)
         else:
             raise ProtocolError("the first message is neither open nor resume")
         self.epoch = self.link.attach()
@@ -398,4 +400,4 @@ class Connection:
             await self._send(wire.message("error", **body(error), fatal=True, retry_after=retry_after(error)))
             await self.socket.close(close, str(error)[:120])
         except (WebSocketDisconnect, RuntimeError):
-            log.debug("a client left before it was told: %s", error)
+            log.debug("a client left before it was told of a %s", type(error).__name__)

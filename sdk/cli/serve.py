@@ -1,5 +1,6 @@
 """riverrun serve: the page, the API and the live streams."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,27 +9,28 @@ import typer
 app = typer.Typer(add_completion=False)
 
 
+class Form(StrEnum):
+    text = "text"
+    json = "json"
+
+
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Where to listen. Default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Default: 8000.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings; see the README.")] = None,
+    log: Annotated[Form | None, typer.Option(help="How the log is written. Default: text.")] = None,
     new_key: Annotated[bool, typer.Option("--new-key", help="Make an API key, and stop.")] = False,
 ) -> None:
     """Serve the page and the API on this machine."""
     if new_key:
         _new_key()
         return
-    import logging
-
     from riverrun.streaming.server import read, serve
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    told = {"host": host, "port": port, "log": log.value if log else None}
     try:
-        settings = read(config, **given)
-        typer.echo(f"http://{settings.host}:{settings.port}/", err=True)
-        serve(settings)
+        serve(read(config, **{name: value for name, value in told.items() if value is not None}))
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
 

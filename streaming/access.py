@@ -46,8 +46,15 @@ class Bucket:
 class Access:
     """Refuses what may not pass, before anything of it is read."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self.app, self.settings, self.clock = app, settings, clock
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+        refused: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        """`refused` is told the code of every refusal."""
+        self.app, self.settings, self.clock, self.refused = app, settings, clock, refused
         self.hosts = {*LOOPBACK, settings.host, *settings.access.hosts}
         self.buckets: dict[str, Bucket] = {}
 
@@ -56,6 +63,7 @@ class Access:
             try:
                 self.check(scope)
             except StreamError as error:
+                self.refused(kind_of(error).code)
                 await refuse(error, scope, receive, send)
                 return
         if scope["type"] == "http":

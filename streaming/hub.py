@@ -5,7 +5,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, cast
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from riverrun.models.contract import Spec
 from riverrun.models.errors import InvalidRequest
@@ -40,7 +41,8 @@ class Hub:
         """`start` makes an engine with the models of those names."""
         self.settings, self.start, self.models = settings, start, list(models)
         self.engine: Handle = cast(Handle, Nothing())
-        self.metrics = Metrics()
+        self.version = version("riverrun")
+        self.metrics = Metrics(self.version)
         self.specs: dict[str, Spec] = {}  # of the models, once they are known
         self.streams: dict[int, Stream] = {}
         self.links: dict[str, Link] = {}  # WebSocket streams, by session
@@ -52,12 +54,18 @@ class Hub:
         self.ready = self.draining = False
         self.until = 0.0  # when the streams that are open are ended, if it drains
         self.clock: Callable[[], float] = time.monotonic
+        self.since, self.restarts = self.clock(), 0
         self.late: deque[float] = deque(
             [0.0], maxlen=200
         )  # seconds by which the event loop's beats came late
         self.failed: Callable[[], None] = lambda: None  # called when there will be no engine
         self.reviving: asyncio.Task[None] | None = None
         self.tries = 0  # to start another engine, that failed
+
+    @property
+    def state(self) -> Literal["starting", "ready", "draining"]:
+        """Whether streams are taken."""
+        return "draining" if self.draining else "ready" if self.ready and self.engine.alive else "starting"
 
     async def launch(self) -> None:
         """Start the engine, learn what its models are and what they cost; then be ready."""
@@ -66,7 +74,6 @@ class Hub:
             self.specs[name] = await self.engine.check(name, {})
             await self.engine.warm(name)
         self.ready = True
-        self.metrics.ready.set(1)
         log.info("ready: %s", ", ".join(self.models))
 
     async def beat(self) -> None:
@@ -93,6 +100,8 @@ class Hub:
         await asyncio.shield(self.reviving)
 
     async def _revive(self) -> None:
+        self.restarts += 1
+        self.metrics.restarts.inc()
         log.error("the engine has failed and is started again; streams go on from their last saved states")
         try:
             await self.engine.shut()
@@ -189,7 +198,7 @@ class Hub:
         """Forget a stream that has ended."""
         if not self.streams.pop(id(stream), None):
             return
-        self.metrics.closed(stream.wanted.model, stream.transport)
+        self.metrics.closed(stream.wanted.model, stream.transport, why)
         taken, given, dropped = (ticks / stream.rate for ticks in (stream.fed, stream.out, stream.dropped))
         stream.log.info("stream %s ended: %s after %.1f s, %.1f s in, %.1f s out, %.2f s dropped", stream.name, why,
                         self.clock() - stream.begun, taken, given, dropped)  # fmt: skip

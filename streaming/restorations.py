@@ -191,6 +191,7 @@ async def resume(
         raise NotFound(f"byte {start} is wanted, {reply.base} to {reply.end} are kept: send the file again")
     if reply.failure and start == reply.end:  # it can be told why, now that no reply is under way
         raise reply.failure
+    hub.metrics.resumed("http")
     return _response(reply, start)
 
 

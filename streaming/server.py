@@ -21,12 +21,13 @@ from starlette.middleware.cors import CORSMiddleware
 from riverrun.models import MODELS, load
 from riverrun.models.contract import Spec, StreamModel
 from riverrun.streaming import logs, restorations, webrtc, whip
+from riverrun.streaming import status as operation
 from riverrun.streaming.access import Access, digest
 from riverrun.streaming.handle import Handle
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.jobs import routes
 from riverrun.streaming.jobs.desk import Desk
-from riverrun.streaming.problems import EXPECTED, body, headers, status
+from riverrun.streaming.problems import EXPECTED, body, headers, kind_of, status
 from riverrun.streaming.remote import Remote
 from riverrun.streaming.settings import Settings, read
 from riverrun.streaming.sockets import config
@@ -102,17 +103,18 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
             await drain(hub)
             await hub.stop()
 
-    app = FastAPI(title="Riverrun", lifespan=life, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Riverrun", version=hub.version, lifespan=life, docs_url=None, redoc_url=None)
     app.state.hub = hub
     if settings.access.origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.access.origins, allow_methods=["*"],
                            allow_headers=["*"], expose_headers=EXPOSED)  # fmt: skip
-    app.add_middleware(Access, settings=settings)
-    _errors(app)
+    app.add_middleware(Access, settings=settings, refused=hub.metrics.refused)
+    _errors(app, hub.metrics.refused)
     _routes(app, hub)
     app.include_router(restorations.router)
     app.include_router(whip.router)
     app.include_router(routes.router)
+    app.include_router(operation.router)
     _page(app)
     return app
 
@@ -180,16 +182,8 @@ def _routes(app: FastAPI, hub: Hub) -> None:
     @app.get("/health/ready")
     async def ready(response: Response) -> dict[str, str]:
         """Whether streams are taken: models are warm, and the server is not stopping."""
-        state = "draining" if hub.draining else "ready" if hub.ready and hub.engine.alive else "starting"
-        response.status_code = 200 if state == "ready" else 503
-        return {"status": state}
-
-    @app.get("/metrics", include_in_schema=hub.settings.metrics)
-    async def metrics() -> Response:
-        """Figures for Prometheus."""
-        if not hub.settings.metrics:
-            raise HTTPException(404, "figures are switched off: set metrics = true")
-        return Response(hub.metrics.text(), media_type="text/plain; version=0.0.4")
+        response.status_code = 200 if hub.state == "ready" else 503
+        return {"status": hub.state}
 
 
 def _model(name: str, spec: Spec) -> dict[str, Any]:
@@ -209,13 +203,15 @@ def _model(name: str, spec: Spec) -> dict[str, Any]:
     }
 
 
-def _errors(app: FastAPI) -> None:
+def _errors(app: FastAPI, refused: Callable[[str], None]) -> None:
     async def known(_: Request, error: Exception) -> Response:
+        refused(kind_of(error).code)
         return JSONResponse(body(error), status(error), headers(error))
 
     async def http(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = CODES.get(error.status_code, "error")
+        refused(code)
         told = {"message": str(error.detail), "type": "invalid_request_error", "param": None, "code": code}
         return JSONResponse(
             {"error": told}, error.status_code, {"x-should-retry": "false", **(error.headers or {})}
@@ -223,6 +219,7 @@ def _errors(app: FastAPI) -> None:
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
+        refused("invalid_request")
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or None
         told = {

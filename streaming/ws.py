@@ -289,7 +289,7 @@ class Connection:
             link.journal.acknowledge(first.received)
             link.room.set()
             self.link, self.out = link, Outgoing(link.wanted, first.received, link.journal.next)
-            self.hub.metrics.resumed()
+            self.hub.metrics.resumed("ws")
             link.stream.log.info("stream %s has another connection", link.session)
         else:
             raise ProtocolError("the first message is neither open nor resume")

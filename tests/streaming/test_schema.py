@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ ACCESS: Any = {"hosts": ["testserver"], "requests": 1e6, "burst": 10**6}
 JOBS: Any = {"folder": FOLDER.name}
 app = create(Settings(access=ACCESS, jobs=JOBS), {"restore-lite": Volume()})
 asyncio.run(app.state.hub.launch())
+app.router.lifespan_context = lambda _: nullcontext()  # what runs the requests would stop it after each
 for media in ("application/sdp", "application/trickle-ice-sdpfrag"):
     schemathesis.serializer.alias(media, "text/plain")
 schema = schemathesis.openapi.from_asgi("/openapi.json", app)

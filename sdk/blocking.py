@@ -81,6 +81,10 @@ class Client:
         """The models of the server. Raises Unreachable, NotAllowed, TooMany."""
         return self.do(self._async.models())
 
+    def status(self) -> dict[str, Any]:
+        """What the server does now, as AsyncClient.status. Raises Unreachable, NotAllowed, TooMany."""
+        return self.do(self._async.status())
+
     def stream(
         self,
         model: str = "restore-lite",

@@ -83,6 +83,15 @@ class AsyncClient:
         await reply.aread()
         return cast(list[Model], reply.json()["data"])
 
+    async def status(self) -> dict[str, Any]:
+        """What the server does now: its streams, engine and refusals, as its schema documents `GET /v1/status`.
+
+        Raises Unreachable, NotAllowed, TooMany.
+        """
+        reply = await transfer.ask(self.http, lambda: self.http.build_request("GET", "/v1/status"))
+        await reply.aread()
+        return cast(dict[str, Any], reply.json())
+
     def stream(
         self,
         model: str = "restore-lite",

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-COMMANDS = ("restore", "batch", "serve", "models", "load", "bench", "check", "train", "demo")
+COMMANDS = ("restore", "batch", "serve", "top", "models", "load", "bench", "check", "train", "demo")
 
 
 class Lazy(TyperGroup):

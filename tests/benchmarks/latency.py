@@ -1,17 +1,18 @@
 """Delay on loopback, over WebSocket and in a WebRTC call: what the ledger says, stage by stage, against what a
-cross-correlation measures, as medians.
+cross-correlation of what is heard with what was said measures.
 
 Run: python -m tests.benchmarks.latency [seconds] [model]
-The stream is bypassed, which has the same delay as restored sound, so that what comes out can be compared with what
-went in. A sample counts as heard when the frame or packet that holds it has arrived; what the aiortc peer then keeps
-in a buffer of its own, before it gives sound out, is measured apart. The call's ledger cannot know how long the caller
+The stream is bypassed, which has the same delay as restored sound, so that what comes out can be found in what went
+in. A sample counts as heard when the frame or packet that holds it has arrived; what the aiortc peer then keeps in a
+buffer of its own, before it gives sound out, is measured apart. The call's ledger cannot know how long the caller
 encoded and the quickest packet travelled.
 """
 
 import asyncio
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
@@ -23,46 +24,46 @@ from numpy.typing import NDArray
 
 from riverrun.streaming import wire
 from riverrun.streaming.webrtc import BUFFER
-from tests.streaming.calling import Caller, Speech, murmur
+from tests.streaming.calling import Caller, Speech
 from tests.streaming.serving import Peer, dial, server
 
 RATE, FRAME = 48_000, 960  # Hz, ticks of 20 ms
 WARM = 1.0  # seconds, over which connections settle
-PART = 12_000  # ticks that are looked for among what is heard
+STRIDE = 3  # of so many pieces, one is looked for
+LONGEST = 2 * RATE  # ticks that one may be late
 Audio = NDArray[np.float32]
 
 
 class Room:
-    """Where sound is heard at the moment it arrives."""
+    """What is heard, in pieces, and when each arrived."""
 
-    def __init__(self, seconds: float, begun: float | None = None) -> None:
-        self.sound, self.begun = np.zeros(round((seconds + 1) * RATE), np.float32), begun
+    def __init__(self) -> None:
+        self.pieces: list[tuple[float, Audio]] = []
 
     def play(self, heard: Audio) -> None:
-        if self.begun is not None:
-            at = round((time.monotonic() - self.begun) * RATE)
-            self.sound[at : at + len(heard)] = heard[: max(0, len(self.sound) - at)]
+        self.pieces.append((time.monotonic(), heard))
 
-    def lag(self, said: Audio) -> float:
-        """Milliseconds by which what is heard follows what was said: the median of its windows."""
-        return float(
-            np.median([self._lag(said, at) for at in range(round(WARM * RATE), len(said) - RATE, PART)])
-        )
-
-    def _lag(self, said: Audio, at: int) -> float:
-        part, heard = said[at : at + PART], self.sound[at : at + PART + RATE // 2]
-        size = 2 * len(heard)
-        product = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(part, size))
-        return float(1e3 * np.argmax(np.fft.irfft(product)[: RATE // 2]) / RATE)
+    def delays(self, said: Audio, begun: float) -> list[float]:
+        """Milliseconds from when the first sample of each piece was said to when it was heard, by cross-correlation."""
+        found = []
+        for arrived, piece in self.pieces[::STRIDE]:
+            now = round((arrived - begun) * RATE)
+            start = max(0, now - LONGEST)
+            near, size = said[start : max(0, now)], 1 << (LONGEST + len(piece)).bit_length()
+            if now > WARM * RATE and len(near) >= len(piece) > 0 and now < len(said):
+                product = np.fft.rfft(near, size) * np.conj(np.fft.rfft(piece, size))
+                at = start + int(np.argmax(np.fft.irfft(product)[: len(near)]))
+                found.append(1e3 * (arrived - begun - at / RATE))
+        return found
 
 
 @dataclass
 class Measured:
-    """One transport: the ledger's figures, the lag at arrival and, if it differs, the lag at the peer's output."""
+    """One transport: the ledger's figures, the delays at arrival and, if they differ, at the peer's output."""
 
     ledger: dict[str, Any]
-    arrival: float  # ms
-    output: float | None = None  # ms
+    arrival: list[float]  # ms
+    output: list[float] = field(default_factory=list)  # ms
 
 
 async def talk(peer: Peer, sound: Audio, begun: float) -> None:
@@ -90,11 +91,10 @@ async def websocket(at: str, model: str, sound: Audio) -> Measured:
         await peer.say(wire.Open(model, {"bypass": True}, RATE, 1, "f32", live=0.1))
         peer.opened = await peer.until("opened")
         await peer.say(wire.Stats(1.0))
-        room = Room(len(sound) / RATE, time.monotonic() + 0.1)
-        assert room.begun
-        await asyncio.gather(talk(peer, sound, room.begun), listen(peer, room))
+        room, begun = Room(), time.monotonic() + 0.1
+        await asyncio.gather(talk(peer, sound, begun), listen(peer, room))
         ledger = [m for m in peer.told if m["type"] == "stats"][-1]["delay"]
-    return Measured(ledger, room.lag(sound[:, 0]))
+    return Measured(ledger, room.delays(sound[:, 0], begun))
 
 
 class Tap:
@@ -130,7 +130,7 @@ def mono(frame: Any) -> Audio:
 
 async def call(at: str, model: str, sound: Audio) -> Measured:
     seconds, speech = len(sound) / RATE, Speech(sound)
-    arrival, output = Room(seconds), Room(seconds)
+    arrival, output = Room(), Room()
     async with httpx.AsyncClient() as client:
         peer = Ears(at, client)
         peer.room = output
@@ -142,13 +142,12 @@ async def call(at: str, model: str, sound: Audio) -> Measured:
             setattr(receiver, BUFFER, Tap(getattr(receiver, BUFFER), arrival))
             while speech.began is None:
                 await asyncio.sleep(0.001)
-            arrival.begun = output.begun = speech.began
             await asyncio.sleep(seconds)
             peer.say("stats")
             ledger = (await peer.told_of("stats"))["delay"]
         finally:
             await peer.close()
-    return Measured(ledger, arrival.lag(sound[:, 0]), output.lag(sound[:, 0]))
+    return Measured(ledger, *(room.delays(sound[:, 0], speech.began) for room in (arrival, output)))
 
 
 def table(columns: dict[str, Measured]) -> None:
@@ -156,19 +155,25 @@ def table(columns: dict[str, Measured]) -> None:
     print("| ms |" + "".join(f" {name} p50 | p99 |" for name in columns))
     print("|---|" + "---:|---:|" * len(columns))
     for stage in next(iter(columns.values())).ledger["p99"]:
-        cells = [f" {m.ledger[stage]:.1f} | {m.ledger['p99'][stage]:.1f} |" for m in columns.values()]
-        print(f"| {stage} |" + "".join(cells))
-    print("| cross-correlation at arrival |" + "".join(f" {m.arrival:.1f} | |" for m in columns.values()))
-    differences = [f" {m.ledger['total'] - m.arrival:+.1f} | |" for m in columns.values()]
-    print("| ledger less cross-correlation |" + "".join(differences))
-    held = [" |" if m.output is None else f" {m.output - m.arrival:.1f} |" for m in columns.values()]
-    print("| held by the peer's own buffer |" + "".join(f"{h} |" for h in held))
+        row(stage, [(m.ledger[stage], m.ledger["p99"][stage]) for m in columns.values()])
+    found = [np.percentile(m.arrival, [50, 99]) for m in columns.values()]
+    row("cross-correlation at arrival", found)
+    row("ledger less that", [(m.ledger["total"] - f[0], m.ledger["p99"]["total"] - f[1])
+                             for m, f in zip(columns.values(), found, strict=True)])  # fmt: skip
+    held = [np.percentile(m.output, [50, 99]) - f if m.output else (0, 0)
+            for m, f in zip(columns.values(), found, strict=True)]  # fmt: skip
+    row("held after arrival by the peer", held)
+
+
+def row(name: str, pairs: Iterable[Any]) -> None:
+    print(f"| {name} |" + "".join(f" {p50:.1f} | {p99:.1f} |" for p50, p99 in pairs))
 
 
 async def main(seconds: float, model: str) -> None:
     from riverrun.models import load
 
-    sound, columns = murmur(seconds), {}
+    sound = (0.1 * np.random.default_rng(0).standard_normal((round(seconds * RATE), 1))).astype(np.float32)
+    columns = {}
     with patch("aioice.ice.get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.1"]):
         async with server({model: load(model)}, webrtc={"hosts": ["127.0.0.1"]}) as (at, _):
             for name, measure in (("WebSocket", websocket), ("WebRTC", call)):

@@ -70,7 +70,7 @@ async def test_what_was_on_its_way_when_the_stream_ended_can_still_be_had() -> N
         for _ in range(4):
             async with call(at) as first:
                 await first.send(sound)
-                while hub.streams or hub.engine.seats:
+                while hub.streams or hub.engine.sessions:
                     await asyncio.sleep(0.01)
                 first.socket.transport.abort()
             ended.append(first.opened)

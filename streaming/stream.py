@@ -143,6 +143,8 @@ class Stream:
         self.closed = True
         if self.replay:
             self.replay.cancel()
+        self.saved = None
+        self.since.clear()  # now: transport and stream know one another, so that they may go much later
         self.hub.left(self, why)
         try:
             await self.engine.close(self.name)

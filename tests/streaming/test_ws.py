@@ -1,7 +1,9 @@
 """Streams over WebSocket: what comes back, what survives, who is refused, and that nobody else is hurt."""
 
 import asyncio
+import gc
 import json
+import weakref
 from typing import Any
 
 import numpy as np
@@ -467,3 +469,23 @@ async def test_a_silent_client_is_let_go() -> None:
 
 def test_messages_of_the_server_are_json() -> None:
     assert json.loads(wire.message("ack", seq=3)) == {"type": "ack", "seq": 3}
+
+
+async def test_what_a_stream_has_heard_goes_as_soon_as_it_ends() -> None:
+    gc.disable()  # or what it leaves behind might be found by chance
+
+    try:
+        async with server() as (at, hub), call(at) as peer:
+            await peer.send(noise(3200), last=False)
+            (stream,) = hub.streams.values()
+            while len(peer.sound()) < 3100:
+                await peer.hear()
+            heard = [weakref.ref(chunk.data) for chunk in stream.since]
+            await peer.say(wire.Cancel())
+            await peer.until("ended")
+            while hub.streams or hub.engine.sessions:
+                await asyncio.sleep(0.01)
+            left = sum(data() is not None for data in heard)
+            assert left <= 2, "but for what its tasks had in hand"
+    finally:
+        gc.enable()

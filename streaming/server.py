@@ -1,6 +1,7 @@
 """The server, composed in one place: `create` makes the application, `serve` runs it."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -281,6 +282,8 @@ def serve(settings: Settings) -> None:
     log.info("http://%s:%d/", settings.host, settings.port)
     app = create(settings)
     running = Server(config(app, settings, host=settings.host, port=settings.port, log_config=None))
+    gc.collect()
+    gc.freeze()  # as what libraries have made will stay, looking for rubbish is quick, and so is done often
     running.run()
     if running.failed or not running.started:
         raise SystemExit(3)

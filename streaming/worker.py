@@ -6,6 +6,7 @@ takes the process with it: the sessions in it are named first, the others go on 
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -213,5 +214,7 @@ async def main(fd: int) -> None:
 
 
 if __name__ == "__main__":
+    gc.collect()
+    gc.freeze()  # as in the server
     asyncio.run(main(int(sys.argv[1])))
     os._exit(0)  # not waiting for a step in progress, which nobody wants any more

@@ -33,6 +33,7 @@ from riverrun.usage import Usage, listener, usage
 
 RATE, FRAME = 48_000, 960  # Hz; ticks of 20 ms
 LOOP = 5.0  # seconds of speech that are said over and over
+GOLDEN = 0.618
 GRACE = 10.0  # seconds after its end within which a stream must be over
 START = 120.0  # seconds until a server must take requests
 STOP = 20.0  # seconds that it may take to stop
@@ -84,9 +85,9 @@ async def drive(plan: Plan) -> list[Take]:
         sounds = [speech(seed) for seed in range(4)]
 
         async def one(number: int) -> Take:
-            await asyncio.sleep(
-                begun + plan.ramp * number / plan.sessions - asyncio.get_running_loop().time()
-            )
+            phase = FRAME / RATE * (GOLDEN * number % 1)  # no two speak in step
+            due = begun + plan.ramp * number / plan.sessions + phase
+            await asyncio.sleep(due - asyncio.get_running_loop().time())
             if plan.transport == "webrtc":
                 return await _call(client, plan, sent)
             return await _stream(client, plan, sounds[number % len(sounds)])

@@ -3,8 +3,8 @@
 python -m tests.benchmarks.soak [minutes] [sessions]
 
 Streams come and go, half of them through a proxy that cuts their connections; beside them recordings are uploaded, and
-jobs are posted where the server takes such. Growth is by least squares, the first quarter left out: until
-then, caches fill.
+jobs are posted where the server takes such. Growth is by least squares over the least use in each of many windows, the
+first quarter left out: until then, caches fill.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ MODELS = '["restore-lite"]'
 CUTS = 400_000  # bytes down a connection until it is cut, at most: some 4 s
 LENGTHS = (3.0, 20.0)  # seconds of a stream
 JOBS = "/v1/jobs"
+WINDOWS = 30
 
 
 class Soak:
@@ -120,9 +121,13 @@ def told(samples: list[tuple[float, Usage]]) -> None:
         cores = (now.cpu - before.cpu) / (t - t0)
         print(f"{(t - begun) / 60:>6.1f} {now.memory / (1 << 20):>7.0f} {now.files:>6} {cores:>6.2f}")
     late = samples[len(samples) // 4 :]
-    hours = [(t - begun) / 3600 for t, _ in late]
-    memory = slope(hours, [now.memory / (1 << 20) for _, now in late])
-    files = slope(hours, [float(now.files) for _, now in late])
+    size = max(1, len(late) // WINDOWS)
+    windows = [
+        late[i : i + size] for i in range(0, len(late), size)
+    ]  # the least in each: children come and go
+    hours = [(window[0][0] - begun) / 3600 for window in windows]
+    memory = slope(hours, [min(now.memory for _, now in window) / (1 << 20) for window in windows])
+    files = slope(hours, [float(min(now.files for _, now in window)) for window in windows])
     print(
         f"slope over {60 * (hours[-1] - hours[0]):.1f} minutes: {memory:+.1f} MiB an hour, {files:+.1f} files an hour"
     )

@@ -32,7 +32,7 @@ MODELS = '["restore-lite"]'
 CUTS = 400_000  # bytes down a connection until it is cut, at most: some 4 s
 LENGTHS = (3.0, 20.0)  # seconds of a stream
 JOBS = "/v1/jobs"
-WINDOWS = 30
+WINDOWS = 10
 
 
 class Soak:

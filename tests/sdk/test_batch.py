@@ -215,7 +215,14 @@ def test_a_full_disk_fails_what_it_meets_and_the_next_run_makes_it(
 
 def started(folder: Path, *options: str) -> subprocess.Popen[str]:
     arguments = ["batch", str(folder / "jobs.jsonl"), "--out", str(folder / "out"), *options]
-    return subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # jobs in the background inherit a deaf ear
+    )
 
 
 def once(condition: Callable[[], Any], seconds: float = 120) -> Any:

@@ -115,7 +115,7 @@ async def test_controls_act_and_wrong_ones_hurt_nobody() -> None:
 @pytest.mark.parametrize("text", ["no json", '{"type": "fly"}', '{"type": "open"}', "flood"])
 async def test_a_caller_that_breaks_the_rules_ends_its_own_call_only(text: str) -> None:
     async with (
-        server(webrtc=LOCAL) as (at, hub),
+        server(webrtc=LOCAL, streams={"controls": 5}) as (at, hub),
         caller(at, murmur(8)) as neighbour,
         caller(at, murmur(8)) as peer,
     ):

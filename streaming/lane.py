@@ -19,12 +19,13 @@ import torch
 
 from riverrun.streaming.batch import Seat, advance, tell
 from riverrun.streaming.errors import SessionEnded
-from riverrun.streaming.scheduler import Costs, Fence, Queue
+from riverrun.streaming.scheduler import Costs, Fence, Queue, gather
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 MEMORY = 2.0  # seconds over which the load is averaged
 NICE = 10  # what a thread that nobody waits for live is lowered to, as `nice` counts
+FORGET, MOST = 0.02, 3.0  # how much of what is known of the drag a turn replaces; the longest that counts
 KEPT = 1_000  # pieces whose lateness is remembered
 
 
@@ -49,6 +50,10 @@ class Lane:
         self.steps = self.rows = 0
         self.busy = dict.fromkeys(Fence, 0.0)  # seconds
         self._load, self._loaded = 0.0, clock()
+        self.drag, self._turn = (
+            1.2,
+            clock(),
+        )  # how much longer a turn takes than its step; when this one began
         self._awake = threading.Condition()
         self._calls: list[tuple[Future[Any], Callable[[], Any]]] = []
         self._nudged: set[str] = set()
@@ -146,7 +151,7 @@ class Lane:
             tell([seat])
             return
         if piece is not None:
-            self.queue.push(piece, now)
+            self.queue.push(gather(piece, seat.session.period, self.load(), now), now)
 
     def _stream(self) -> AbstractContextManager[Any]:
         """Where a GPU's work of this lane is queued: ahead of others', if it is urgent."""
@@ -189,6 +194,7 @@ class Lane:
                 lambda: self._calls or self._nudged or self._stopping or any(self.queue.wanted.values()),
                 None if wakes is None else max(0.0, wakes - self.clock()),
             )
+            self._turn = self.clock()
             calls, self._calls = self._calls, []
             nudged, self._nudged = self._nudged, set()
         for future, work in calls:
@@ -214,7 +220,6 @@ class Lane:
         self.stepping = None
         stop, first = self.clock(), pieces[0]
         rows = sum(piece.rows for piece in pieces)
-        self._note(first.fence, rows, stop - start)
         self.queue.costs.learn(first.kind, rows, stop - start)
         seats[0].cost += stop - start
         if not seats[0].session.pending:  # what a whole hop takes, in however many pieces
@@ -227,9 +232,11 @@ class Lane:
                 self.late.append(stop - piece.due)
                 seat.judge(stop > piece.due, stop)
             self._look(seat)
+        self._note(first.fence, rows, self.clock() - self._turn, stop - start)
 
-    def _note(self, fence: Fence, rows: int, seconds: float) -> None:
+    def _note(self, fence: Fence, rows: int, turn: float, step: float) -> None:
         self.steps, self.rows = self.steps + 1, self.rows + rows
-        self.busy[fence] += seconds
+        self.busy[fence] += turn
         if fence is not Fence.BATCH:
-            self._load, self._loaded = self.load() + seconds / MEMORY, self.clock()
+            self._load, self._loaded = self.load() + turn / MEMORY, self.clock()
+            self.drag += FORGET * (min(turn / max(step, 1e-6), MOST) - self.drag)

@@ -10,12 +10,13 @@ hop or a solver evaluation; between two pieces anything may be preempted, so tha
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from heapq import heapify, heappop, heappush
 
 LIMIT = 0.75  # of a lane's time that live sessions may be predicted to need
 SHARE = 0.1  # of a lane's time that batch work gets whatever else waits
+BUSY = 0.5  # of a lane's time, from which on live sessions wait for one another
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)  # rows a step is measured at
 KINDS = 4096  # whose costs are remembered
 
@@ -43,6 +44,17 @@ class Piece:
     rows: int = 1
     most: int = 16
     start: float = -math.inf
+
+
+def gather(piece: Piece, period: float, load: float, now: float) -> Piece:
+    """A live piece that waits for others of its kind until the next beat, where a lane's time is short.
+
+    Beats are a `period` apart, so that whatever came since the last one steps together; what is due soon goes at once.
+    """
+    beat = math.ceil(now / period) * period
+    if load < BUSY or piece.fence is not Fence.LIVE or piece.due < beat + 2 * period:
+        return piece
+    return replace(piece, start=max(piece.start, beat))
 
 
 class Costs:

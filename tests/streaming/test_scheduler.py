@@ -19,6 +19,7 @@ from riverrun.streaming.scheduler import (
     Queue,
     demand,
     feasible,
+    gather,
 )
 
 LIVE, INTERACTIVE, BATCH = Fence
@@ -275,6 +276,15 @@ def test_a_thousand_cancels_leave_nothing_behind() -> None:
         made.cancel(f"{i}")
     assert not made.pop(0) and len(made) == 0
     assert sum(map(len, [*made._fences.values(), *made._kinds.values()])) < 200
+
+
+def test_where_time_is_short_live_pieces_wait_for_one_another_but_never_too_long() -> None:
+    one = piece("a", due=1.1)
+    assert gather(one, 0.016, 0.3, 1.0) is one, "there is time for each alone"
+    assert gather(piece("b", due=1.1, fence=BATCH), 0.016, 0.9, 1.0).start == -math.inf
+    starts = [gather(one, 0.016, 0.9, now).start for now in (1.009, 1.012, 1.02)]
+    assert starts == pytest.approx([1.024] * 3), "whatever comes within a period goes together"
+    assert gather(piece("a", due=1.05), 0.016, 0.9, 1.02).start == -math.inf, "what is due soon goes at once"
 
 
 def test_costs_are_read_between_and_beyond_what_was_measured() -> None:

@@ -15,6 +15,7 @@ from pydantic_settings import (
 from riverrun.streaming.logs import Form, Level
 
 PREFIX = "RIVERRUN_"
+SPARE = 4  # processors from which on the server, its transports and two lanes have room
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -72,10 +73,14 @@ class Streams(Group):
 
 
 class Compute(Group):
-    """The engine that steps models."""
+    """The engine that steps models.
+
+    With 2 `lanes`, what is live has one for itself; where there are few processors, two only get in one another's
+    way, and live work goes before the rest in one.
+    """
 
     process: bool = True  # of its own
-    lanes: int = Field(default=2, ge=1, le=2)  # 2: what is live has one for itself
+    lanes: int = Field(default_factory=lambda: 2 if (os.cpu_count() or 1) >= SPARE else 1, ge=1, le=2)
     threads: int = Field(default=1, ge=1)  # a lane
     memory: int | None = Field(default=None, ge=1 << 20)  # bytes of models; without it, all stay
     stuck: float = Field(

@@ -28,7 +28,7 @@ from tests.benchmarks.fleet import fleet
 SIZES = (1, 100, 1000)  # sessions
 RATE, HOP = 16_000, 256
 MOST = 16  # rows of a step
-HOPS, TURNS = 20, 20_000  # that wait in a session, and of all sessions in a measurement
+HOPS, TURNS = 18, 20_000  # that wait in a session, and of all sessions in a measurement
 
 
 def queue(steps: int = 4000) -> None:

@@ -136,7 +136,7 @@ async def test_the_status_tells_who_is_there_and_no_secret() -> None:
             assert session["taken"] == 0.5 and session["given"] > 0.2 and session["live"] == 0.1
             for share in ("p50", "p99"):
                 assert set(session["delay"][share]) == {*STAGES, "total"}
-            assert [lane["name"] for lane in told["engine"]["lanes"]] == ["live", "rest"]
+            assert [lane["name"] for lane in told["engine"]["lanes"]] in (["live"], ["live", "rest"])
             for secret in (key, digest(key), opened["token"], "0.777"):
                 assert secret not in str(told)
             await hub.engine.shut()

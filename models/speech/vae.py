@@ -1,17 +1,21 @@
 """The waveform autoencoder of speech: sound to latent frames and back.
 
-Source: arXiv 2603.29339 (LongCat-AudioDiT), Wav-VAE; module names as published.
+Source: arXiv 2603.29339 (LongCat-AudioDiT), Wav-VAE; module names as published. A small one has the ends of frames.py.
 """
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from riverrun.models import checkpoint
+from riverrun.models.speech.frames import FrameConfig, FrameDecoder, FrameEncoder
 from riverrun.models.speech.wave import Conv, Down, Snake, Stack, Up, grow, shrink
 from riverrun.models.state import State
 
+KIND = "autoencoder"  # of a checkpoint
 SILENCE = 3  # frames of silence an encoder sees after a prompt, as published
 
 
@@ -89,10 +93,16 @@ class Decoder(Stack):
 class WaveVae(nn.Module):
     """Encoder, bottleneck and decoder of one config. Latents are `[b, width, t]`, near unit variance."""
 
-    def __init__(self, config: WaveConfig) -> None:
+    encoder: Encoder | FrameEncoder
+    decoder: Decoder | FrameDecoder
+
+    def __init__(self, config: WaveConfig | FrameConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        if isinstance(config, FrameConfig):
+            self.encoder, self.decoder = FrameEncoder(config), FrameDecoder(config)
+        else:
+            self.encoder, self.decoder = Encoder(config), Decoder(config)
 
     def posterior(self, sound: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and spread of the latents of whole frames, before scaling.  # [b, 1, t hop] -> [b, width, t] twice"""
@@ -125,6 +135,14 @@ class WaveVae(nn.Module):
         state = self.start(len(latents)) if state is None else state
         sound, state = self.decoder(latents * self.config.scale, state)
         return sound, state
+
+
+def load(path: Path, device: str = "cpu") -> WaveVae:
+    """The small autoencoder in a file made by training. Raises CheckpointError if it does not fit."""
+    header, tensors = checkpoint.read(path)
+    model = WaveVae(checkpoint.config(header, KIND, FrameConfig, path))
+    checkpoint.fill(model, tensors, path)
+    return model.to(device).eval().requires_grad_(False)
 
 
 def spread(raw: Tensor) -> tuple[Tensor, Tensor]:

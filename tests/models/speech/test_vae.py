@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
-from riverrun.models.checkpoint import fill, on_meta
-from riverrun.models.speech.vae import SILENCE, WaveConfig, WaveVae
+from riverrun.models.checkpoint import fill, on_meta, save
+from riverrun.models.errors import CheckpointError
+from riverrun.models.speech.frames import FrameConfig, FrameDecoder, spectra
+from riverrun.models.speech.vae import KIND, SILENCE, WaveConfig, WaveVae, load
 from riverrun.models.speech.wave import fold
 
 LONGCAT = Path(__file__).parent / "longcat"
 FRAMES = 11
 SMALL = WaveConfig(4, (2, 4, 8), (2, 4, 6), 4, 0.5, causal=True)
+SPECTRAL = FrameConfig(4, 12, 4, (8, 1, 1), (8, 2, 1), 0.5)
+causal = pytest.mark.parametrize("config", [SMALL, SPECTRAL])
 
 
 @pytest.fixture(scope="module")
@@ -65,34 +69,57 @@ def test_the_published_shape_has_its_parameters() -> None:
     assert model.config.hop == 2048 and len(model.state_dict()) == 363
 
 
+@causal
 @settings(max_examples=20)
 @given(at=st.lists(st.integers(1, FRAMES - 1), max_size=6, unique=True).map(sorted))
-def test_a_causal_decoder_does_not_care_how_it_is_cut(at: list[int]) -> None:
-    model, latents = WaveVae(SMALL).double(), torch.randn(2, 4, FRAMES, dtype=torch.double)
+def test_a_causal_decoder_does_not_care_how_it_is_cut(
+    config: WaveConfig | FrameConfig, at: list[int]
+) -> None:
+    model, latents = WaveVae(config).double(), torch.randn(2, 4, FRAMES, dtype=torch.double)
     whole, _ = model.decode(latents)
     state, parts = model.start(2), []
     for part in latents.tensor_split(at, dim=2):
         sound, state = model.decode(part, state)
         parts.append(sound)
-    assert whole.shape == (2, 1, FRAMES * SMALL.hop)
+    assert whole.shape == (2, 1, FRAMES * config.hop)
     assert torch.allclose(torch.cat(parts, 2), whole, rtol=1e-9, atol=1e-12)
 
 
-def test_a_causal_decoder_looks_at_no_later_frame() -> None:
-    model = WaveVae(SMALL)
+@causal
+def test_a_causal_decoder_looks_at_no_later_frame(config: WaveConfig | FrameConfig) -> None:
+    model = WaveVae(config)
     latents = torch.randn(1, 4, FRAMES, requires_grad=True)
     sound, _ = model.decode(latents)
-    (slope,) = torch.autograd.grad(sound[..., 5 * SMALL.hop : 6 * SMALL.hop].square().sum(), latents)
+    (slope,) = torch.autograd.grad(sound[..., 5 * config.hop : 6 * config.hop].square().sum(), latents)
     assert slope.abs().sum(1)[0].nonzero().flatten().max() == 5
 
 
-def test_a_prompt_of_any_length_ends_in_silence_not_at_an_edge() -> None:
-    model = WaveVae(SMALL)
-    sound = torch.randn(1, 1, 3 * SMALL.hop - 7)
+@causal
+def test_a_prompt_of_any_length_ends_in_silence_not_at_an_edge(config: WaveConfig | FrameConfig) -> None:
+    model = WaveVae(config)
+    sound = torch.randn(1, 1, 3 * config.hop - 7)
     eps = torch.zeros(1, 4, 3 + SILENCE)
-    longer = torch.nn.functional.pad(sound, (0, 7 + SILENCE * SMALL.hop))
+    longer = torch.nn.functional.pad(sound, (0, 7 + SILENCE * config.hop))
     assert model.frames(sound.shape[2]) == 3
     assert torch.equal(model.prompt(sound, eps), model.encode(longer, eps)[..., :3])
+
+
+def test_a_small_one_is_what_it_was_after_saving(tmp_path: Path) -> None:
+    model, path = WaveVae(SPECTRAL), tmp_path / "small.safetensors"
+    save(path, model, KIND, SPECTRAL)
+    again, latents = load(path), torch.randn(1, 4, FRAMES)
+    assert again.config == SPECTRAL and torch.equal(again.decode(latents)[0], model.decode(latents)[0])
+    save(path, model, "restoration", SPECTRAL)
+    with pytest.raises(CheckpointError, match="restoration"):
+        load(path)
+
+
+def test_spectra_give_back_the_sound_they_are_of() -> None:
+    decoder = FrameDecoder(SPECTRAL).double()
+    sound = torch.randn(2, 240, dtype=torch.double)
+    again, _ = decoder.overlap(spectra(sound, SPECTRAL.step), decoder.start(2)["tail"])
+    whole = slice(SPECTRAL.size - SPECTRAL.step, None)  # before it, earlier spectra are missing
+    assert torch.allclose(again[:, whole], sound[:, whole])
 
 
 @pytest.mark.parametrize("wrong", [{"multipliers": (2, 4)}, {"strides": (2, 3, 5)}, {"width": 5}])

@@ -1,0 +1,195 @@
+"""The two ends of a small autoencoder that works on short spectra, so that no layer runs at the rate of samples.
+
+Every layer takes `[b, t, c]` and the state its `start` made, and gives both on. The decoder is causal.
+Source: arXiv 2306.00814 (Vocos): ConvNeXt layers, magnitudes and phases, inverse STFT.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from riverrun.models.state import State
+
+OVERLAP = 4  # steps a spectrum
+KERNEL = 7  # frames a layer sees
+LOUDEST = math.log(100.0)  # of a magnitude
+
+
+@dataclass(frozen=True)
+class FrameConfig:
+    """The shape of an autoencoder of short spectra.
+
+    A latent frame of `width` channels is `stride` spectra, each `step` samples after the one before and four steps
+    long. `encoder` and `decoder` are channels, layers at the rate of spectra, and layers at the rate of latents.
+    `scale` is what latents are divided by to be near unit variance. Units: `rate` in Hz. Raises ValueError where
+    an end is not three numbers.
+    """
+
+    width: int = 32
+    step: int = 240
+    stride: int = 4
+    encoder: tuple[int, ...] = (256, 4, 2)
+    decoder: tuple[int, ...] = (320, 6, 2)
+    scale: float = 1.0
+    rate: int = 24_000
+
+    def __post_init__(self) -> None:
+        for end in (self.encoder, self.decoder):
+            if len(end) != 3:
+                raise ValueError(f"an end is {end}, expected channels, layers of spectra and of latents")
+
+    @property
+    def hop(self) -> int:
+        """Samples a latent frame."""
+        return self.step * self.stride
+
+    @property
+    def size(self) -> int:
+        """Samples a spectrum."""
+        return self.step * OVERLAP
+
+    @property
+    def bins(self) -> int:
+        return self.size // 2 + 1
+
+
+class Conv(nn.Module):
+    """A convolution over time that continues from the last frames, or one that is centred.
+
+    Shapes: x `[b, t, c]`, past `[b, kernel - 1, c]` -> y `[b, t, d]`, past.
+    """
+
+    def __init__(self, c: int, d: int, kernel: int, causal: bool, groups: int = 1) -> None:
+        super().__init__()
+        self.kernel, self.causal, self.c = kernel, causal, c
+        self.run = nn.Conv1d(c, d, kernel, groups=groups)
+
+    def start(self, batch: int) -> Tensor:
+        return self.run.weight.new_zeros(batch, self.kernel - 1, self.c)
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        if self.causal:
+            joined = torch.cat([past.to(x.dtype), x], dim=1)
+        else:
+            joined = F.pad(x, (0, 0, self.kernel // 2, self.kernel // 2))
+        y = self.run(joined.transpose(1, 2)).transpose(1, 2)
+        return y, joined[:, x.shape[1] :]
+
+
+class Layer(nn.Module):
+    """ConvNeXt: a convolution of each channel over time, then a network of each frame, beside a shortcut."""
+
+    def __init__(self, c: int, causal: bool) -> None:
+        super().__init__()
+        self.conv = Conv(c, c, KERNEL, causal, groups=c)
+        self.norm = nn.LayerNorm(c, eps=1e-6)
+        self.grow, self.shrink = nn.Linear(c, 3 * c), nn.Linear(3 * c, c)
+        self.size = nn.Parameter(torch.full((c,), 0.15))
+
+    def start(self, batch: int) -> Tensor:
+        return self.conv.start(batch)
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        y, past = self.conv(x, past)
+        return x + self.size * self.shrink(F.gelu(self.grow(self.norm(y)))), past
+
+
+class Layers(nn.Module):
+    """Layers in a row; the state is the past of each."""
+
+    def __init__(self, c: int, count: int, causal: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(c, causal) for _ in range(count))
+
+    def start(self, batch: int) -> State:
+        return {str(i): layer.start(batch) for i, layer in enumerate(self.layers) if isinstance(layer, Layer)}
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        kept: State = {}
+        for i, layer in enumerate(self.layers):
+            x, kept[str(i)] = layer(x, state[str(i)])
+        return x, kept
+
+
+def spectra(sound: Tensor, step: int) -> Tensor:
+    """Complex Hann spectra that start at every step.  # [b, t step] -> [b, t, bins]"""
+    size = step * OVERLAP
+    frames = F.pad(sound, (0, size - step)).unfold(1, size, step)
+    window = torch.hann_window(size, device=sound.device, dtype=sound.dtype)
+    spectrum: Tensor = torch.fft.rfft(frames * window) * math.sqrt(8 / 3 / size)
+    return spectrum
+
+
+class FrameEncoder(nn.Module):
+    """Sound to the mean and the raw spread of latents, whole clips only.  # [b, 1, t hop] -> [b, 2 width, t]"""
+
+    def __init__(self, config: FrameConfig) -> None:
+        super().__init__()
+        c, fast, slow = config.encoder
+        self.config = config
+        self.first, self.norm = nn.Linear(3 * config.bins, c), nn.LayerNorm(c)
+        self.fast, self.slow = Layers(c, fast, False), Layers(c, slow, False)
+        self.fold = nn.Linear(config.stride * c, c)
+        self.last_norm, self.last = nn.LayerNorm(c), nn.Linear(c, 2 * config.width)
+        nn.init.constant_(self.last.bias[config.width :], -2.0)
+
+    def forward(self, sound: Tensor) -> Tensor:
+        spectrum = spectra(sound[:, 0], self.config.step)
+        size = (spectrum.real.square() + spectrum.imag.square() + 1e-7).sqrt()
+        pressed = size**-0.7
+        seen = [(size.log() + 4) / 3, spectrum.real * pressed * 2, spectrum.imag * pressed * 2]
+        x = self.norm(self.first(torch.cat(seen, dim=2)))
+        x, _ = self.fast(x, self.fast.start(len(x)))
+        x = self.fold(rearrange(x, "b (t n) c -> b t (n c)", n=self.config.stride))
+        x, _ = self.slow(x, self.slow.start(len(x)))
+        told: Tensor = self.last(self.last_norm(x))
+        return told.transpose(1, 2)
+
+
+class FrameDecoder(nn.Module):
+    """Latents to sound, frame by frame; it looks at no later frame.  # [b, width, t] -> [b, 1, t hop]"""
+
+    def __init__(self, config: FrameConfig) -> None:
+        super().__init__()
+        c, fast, slow = config.decoder
+        self.config = config
+        self.first, self.norm = Conv(config.width, c, 3, True), nn.LayerNorm(c)
+        self.slow, self.fast = Layers(c, slow, True), Layers(c, fast, True)
+        self.unfold = nn.Linear(c, config.stride * c)
+        self.last_norm, self.last = nn.LayerNorm(c), nn.Linear(c, 2 * config.bins)
+        nn.init.constant_(self.last.bias[: config.bins], -4.0)
+
+    def start(self, batch: int) -> State:
+        """Silence before the first frame."""
+        late = OVERLAP - 1
+        tail = self.last.weight.new_zeros(batch, late, self.config.size)
+        return {
+            "first": self.first.start(batch),
+            "slow": self.slow.start(batch),
+            "fast": self.fast.start(batch),
+            "tail": tail,
+        }
+
+    def forward(self, z: Tensor, state: State) -> tuple[Tensor, State]:
+        x, first = self.first(z.transpose(1, 2), state["first"])
+        x, slow = self.slow(self.norm(x), state["slow"])
+        x = rearrange(self.unfold(x), "b t (n c) -> b (t n) c", n=self.config.stride)
+        x, fast = self.fast(x, state["fast"])
+        size, phase = self.last(self.last_norm(x)).chunk(2, dim=2)
+        spectrum = torch.polar(size.clamp_max(LOUDEST).exp(), phase)
+        sound, tail = self.overlap(spectrum, state["tail"])
+        return sound[:, None], {"first": first, "slow": slow, "fast": fast, "tail": tail}
+
+    def overlap(self, spectrum: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+        """Add what spectra say of each step of sound.  # [b, t, bins] -> [b, t step]"""
+        size, count = self.config.size, spectrum.shape[1]
+        window = torch.hann_window(size, device=spectrum.device, dtype=tail.dtype)
+        frames = torch.fft.irfft(spectrum, size) * (window * math.sqrt(size * 3 / 8) / 1.5)
+        joined = torch.cat([tail, frames], dim=1)
+        parts = rearrange(joined, "b t (n s) -> b t n s", n=OVERLAP)
+        steps = [parts[:, OVERLAP - 1 - i :][:, :count, i] for i in range(OVERLAP)]
+        return sum(steps[1:], steps[0]).flatten(1), joined[:, count:]

@@ -1,4 +1,4 @@
-"""Train a waveform autoencoder: by its spectra first, then against judges that learn beside it."""
+"""Train a small autoencoder of speech: by its spectra first, then against judges that learn beside it."""
 
 import json
 import logging
@@ -15,37 +15,38 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models.checkpoint import build
 from riverrun.models.errors import ModelError
-from riverrun.models.speech import wave
-from riverrun.models.speech.vae import WaveConfig, WaveVae, spread
+from riverrun.models.speech.frames import FrameConfig, spectra
+from riverrun.models.speech.vae import WaveVae, spread
 from riverrun.models.training.adversary import Judges, alike, deceived, judged
 from riverrun.models.training.loop import schedule
+from riverrun.models.training.losses import Pesq
 from riverrun.models.training.spectral import Spectral
 
-PRESSURE = (math.log(0.003), math.log(10.0))  # bounds of the logarithm of the information's weight
-PULL = 100.0  # of an example's spectra on its sound, against a weight of 1 of its information
-QUIET = 0.01  # a level below which a crop teaches less
+PRESSURE = (math.log(0.001), math.log(3.0))  # bounds of the logarithm of the information's weight
+STEP = 240  # samples between complex spectra
+MEL, WEIGHED, COMPLEX, FOOLED, ALIKE = 15.0, 4.0, 20.0, 2.0, 20.0  # weights of the losses
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how hard to train a waveform autoencoder.
+    """How long and how hard to train a small autoencoder.
 
     Units: `minutes` of wall clock (or `steps`, whichever ends first), of which the share `alone` is without judges;
-    `batch` crops of `frames` latent frames a step; `nats` of information a latent frame may carry; `judges` is
-    the size of the judges' pull on the sound against that of the spectra.
+    `batch` crops of `frames` latent frames a step; `nats` of information a latent frame may carry; `pesq` is the
+    weight of PESQ.
     """
 
     minutes: float = 60
     steps: int | None = None
-    batch: int = 32
+    batch: int = 64
     frames: int = 24
-    alone: float = 0.4
+    alone: float = 0.5
     rate: float = 1e-3
-    judge_rate: float = 4e-4
-    judges: float = 1.0
+    judge_rate: float = 3e-4
     nats: float = 80.0
+    pesq: float = 0.0
     ema: float = 0.999
     seed: int = 0
     save_minutes: float = 1
@@ -80,9 +81,10 @@ class Course:
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
         self.judges = Judges().to(device)
         self.spectral = Spectral(model.config.rate).to(device)
-        self.learning = torch.optim.AdamW(self.model.parameters(), recipe.rate, (0.8, 0.99))
+        self.pesq = Pesq(model.config.rate).to(device) if recipe.pesq else None
+        self.learning = torch.optim.AdamW(self.model.parameters(), recipe.rate, (0.8, 0.95))
         self.judging = torch.optim.AdamW(self.judges.parameters(), recipe.judge_rate, (0.8, 0.99))
-        self.pressure = torch.full((), math.log(0.03), device=device)  # log weight of the information
+        self.pressure = torch.full((), math.log(0.01), device=device)  # log weight of the information
         self.together = 0  # steps with judges
         self.usual: Tensor | None = None  # size of the gradient
 
@@ -92,15 +94,13 @@ class Course:
         latents = mean + sigma * torch.randn_like(sigma)
         nats = 0.5 * (mean.square() + sigma.square() - 1 - 2 * sigma.log()).sum(1).mean()
         made = self.model.decoder(latents, self.model.start(len(latents)))[0][:, 0]
-        heard = made.detach().requires_grad_()
-        seen, pull = self._spectra(heard, sound)
+        made.register_hook(lambda slope: slope.nan_to_num(0, 0, 0))
+        seen, loss = self._spectra(made, sound)
         if judging:
-            opinions, theirs = self._judge(heard, sound, rate)
+            opinions, theirs = self._judge(made[::2], sound[::2], rate)
             seen |= opinions
-            pull = pull + theirs
-        loud = (sound.square().mean(1, keepdim=True).sqrt() / QUIET).clamp_max(1)
-        pull = (pull * loud * (PULL / len(sound))).nan_to_num(0, 0, 0)
-        torch.autograd.backward([made, nats], [pull, self.pressure.exp()])
+            loss = loss + theirs
+        (loss + self.pressure.exp() * nats).backward()
         norm = self._limit()
         advance(self.learning, self.recipe.rate * rate)
         self.average.update_parameters(self.model)
@@ -110,14 +110,19 @@ class Course:
         return {**seen, "sigma": sigma.detach().mean(), "spread": mean.detach().std(), "norm": norm}
 
     def _spectra(self, heard: Tensor, sound: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Distances of spectra and waveforms, and their pull on the sound."""
-        mel, spectra = self.spectral(heard, sound)
-        flat = F.l1_loss(heard, sound)
-        pull = unit(15 * mel + 4 * spectra, heard) + 0.2 * unit(flat, heard)
-        return {"mel": mel.detach(), "spectra": spectra.detach(), "wave": flat.detach()}, pull
+        """Distances of spectra, and PESQ where the recipe asks for it."""
+        mel, weighed = self.spectral(heard, sound)
+        flat = F.l1_loss(pressed(heard), pressed(sound))
+        seen = {"mel": mel.detach(), "spectra": weighed.detach(), "complex": flat.detach()}
+        loss = MEL * mel + WEIGHED * weighed + COMPLEX * flat
+        if self.pesq:
+            level = 0.1 / sound.square().mean(1, keepdim=True).sqrt().clamp_min(1e-3)
+            worse = self.pesq(heard * level, sound * level)
+            seen["pesq"], loss = worse.detach(), loss + self.recipe.pesq * worse
+        return seen, loss
 
     def _judge(self, heard: Tensor, sound: Tensor, rate: float) -> tuple[dict[str, Tensor], Tensor]:
-        """Let the judges learn; give what they think, and their pull on the sound."""
+        """Let the judges learn; give what they think, and what that costs the decoder."""
         wrong = judged(self.judges(sound), self.judges(heard.detach()))
         wrong.backward()
         advance(self.judging, self.recipe.judge_rate * rate)
@@ -125,13 +130,12 @@ class Course:
         decoded = self.judges(heard)
         with torch.no_grad():
             recorded = self.judges(sound)
-        fooled, features = deceived(decoded), alike(recorded, decoded)
-        pull = unit(fooled + features, heard)
         self.judges.requires_grad_(True)
+        fooled, features = deceived(decoded), alike(recorded, decoded)
         self.together += 1
-        share = self.recipe.judges * min(1.0, self.together / 500)  # at first they know nothing
+        share = min(1.0, self.together / 200)  # at first they know nothing
         seen = {"judged": wrong.detach(), "fooled": fooled.detach(), "alike": features.detach()}
-        return seen, share * pull
+        return seen, share * (FOOLED * fooled + ALIKE * features)
 
     def _limit(self) -> Tensor:
         """Let no batch pull more than three times as hard as batches do; give how hard this one pulls."""
@@ -143,14 +147,11 @@ class Course:
         return norm
 
 
-def unit(loss: Tensor, sound: Tensor) -> Tensor:
-    """The direction that lowers a loss, of length 1 for each example, so that none drowns another.
-
-    Source: arXiv 2210.13438 (EnCodec), loss balancer; here by example.
-    """
-    (slope,) = torch.autograd.grad(loss, sound)
-    length: Tensor = torch.linalg.vector_norm(slope, dim=1, keepdim=True)
-    return slope / length.clamp_min(1e-12)
+def pressed(sound: Tensor) -> Tensor:
+    """Spectra whose magnitudes are raised to 0.3, so that quiet parts count too.  # [b, t] -> [b, f, y, 2]"""
+    spectrum = spectra(sound, STEP)
+    size = (spectrum.real.square() + spectrum.imag.square() + 1e-6).sqrt()
+    return torch.view_as_real(spectrum) * (size**-0.7)[..., None]
 
 
 def train(
@@ -219,11 +220,11 @@ def note(out: Path, step: int, seconds: float, totals: dict[str, list[Tensor]]) 
 class Plan:
     """What a config file says."""
 
-    model: WaveConfig
+    model: FrameConfig
     recipe: Recipe = Recipe()
 
 
-def read(config: Path) -> tuple[WaveConfig, Recipe]:
+def read(config: Path) -> tuple[FrameConfig, Recipe]:
     """Parse a config file. Raises ModelError if it is missing, no TOML, or has unknown or missing keys."""
     import tomllib
 
@@ -232,19 +233,3 @@ def read(config: Path) -> tuple[WaveConfig, Recipe]:
     except (OSError, ValueError, ModelError) as error:
         raise ModelError(f"{config} is not a training config: {error}") from error
     return plan.model, plan.recipe
-
-
-def quicken() -> bool:
-    """Fuse Snake into one kernel each way, where this machine has a compiler; say whether it did."""
-    plain = wave.snake
-    fused = torch.compile(plain, dynamic=True)
-    try:
-        for c, t in ((3, 7), (5, 11)):
-            x = torch.randn(2, c, t, device="cuda", requires_grad=True)
-            a, b = (torch.zeros(c, device="cuda", requires_grad=True) for _ in range(2))
-            fused(x, a, b).sum().backward()
-    except Exception:  # of whatever kind: it is only about speed
-        log.warning("no compiled kernels here; going on with plain ones", exc_info=True)
-        return False
-    wave.snake = fused
-    return True

@@ -36,7 +36,7 @@ async def busy(peer: Peer) -> None:
 
 
 async def test_it_is_printed_once_without_a_terminal() -> None:
-    async with server() as (at, _), call(at, live=0.1) as peer:
+    async with server(compute={"lanes": 2}) as (at, _), call(at, live=0.1) as peer:
         await busy(peer)
         status, out, _ = await seen(f"http://{at}")
         assert status == 0 and "ready" in out and "1 of 32 streams" in out

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -71,7 +72,13 @@ class Terminal:
         environment = {**os.environ, "TERM": "xterm"}
         ends: dict[str, Any] = {"stdin": self.theirs, "stdout": self.theirs, "stderr": self.theirs}
         self.running = subprocess.Popen(
-            [*COMMAND, *arguments], env=environment, start_new_session=True, **ends
+            [*COMMAND, *arguments],
+            env=environment,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            ),  # background jobs inherit a deaf ear
+            **ends,
         )
         self.screen = ""
 
@@ -85,7 +92,16 @@ class Terminal:
     def press(self, keys: bytes) -> int:
         """The exit status that some keys lead to."""
         os.write(self.mine, keys)
-        return self.running.wait(30)
+        return self.left()
+
+    def left(self) -> int:
+        """Its exit status; it is read meanwhile, since a terminal that nobody reads holds up who writes to it."""
+        for _ in range(300):
+            if self.running.poll() is not None:
+                return int(self.running.returncode)
+            if select.select([self.mine], [], [], 0.1)[0]:
+                os.read(self.mine, 1 << 16)
+        raise AssertionError("it did not end")
 
     def close(self) -> None:
         self.running.kill()
@@ -105,8 +121,8 @@ async def test_it_is_watched_on_a_terminal_which_is_left_as_it_was(keys: bytes) 
                 await asyncio.to_thread(terminal.until, peer.opened["session"])
             await asyncio.to_thread(terminal.until, "0 of 32 streams" if keys == b"q" else "streams")
             if keys == b"\x03":
-                os.killpg(terminal.running.pid, 2)  # what a terminal does that is a session's own
-                assert await asyncio.to_thread(terminal.running.wait, 30) == 0
+                os.killpg(terminal.running.pid, signal.SIGINT)  # what a terminal does that is a session's own
+                assert await asyncio.to_thread(terminal.left) == 0
             else:
                 assert await asyncio.to_thread(terminal.press, keys) == 0
             assert termios.tcgetattr(terminal.theirs) == terminal.before

@@ -289,7 +289,7 @@ async def test_of_live_output_read_late_the_newest_is_kept_and_the_rest_told(
         async with client.stream(**TOY, live=0.1, on_event=events.append) as stream:
             for piece in pieces(noise(RATE)):
                 await stream.feed(piece)
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.015)  # near the pace of speech, so that the server drops nothing
             await stream.finish()
             while stream.link.over is None:
                 await asyncio.sleep(0.01)

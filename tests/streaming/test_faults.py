@@ -187,7 +187,10 @@ async def test_a_killed_engine_is_not_noticed_in_the_sound() -> None:
         assert "Traceback" not in process.log(), process.log()
 
 
-async def test_while_an_engine_is_started_again_new_streams_are_put_off() -> None:
+async def test_while_an_engine_is_started_again_new_streams_are_put_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("riverrun.streaming.hub.AGAIN", (2.0,))  # time to be put off
     async with server() as (at, hub):
         await hub.engine.shut()
         async with dial(at) as peer:

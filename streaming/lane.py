@@ -1,7 +1,7 @@
 """Lane: a thread that steps sessions piece by piece, and between two pieces answers calls.
 
-An engine has one for what is live and one for the rest, so that a long forward never delays a live hop. A lane's
-seats, queue and costs are its thread's alone; other threads only call, nudge and read figures.
+An engine has one, or one for what is live and one for the rest, so that a long forward never delays a live hop. A
+lane's seats, queue and costs are its thread's alone; other threads only call, nudge and read figures.
 """
 
 import logging

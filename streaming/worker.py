@@ -34,10 +34,8 @@ class Pump:
         self.worker, self.name, self.session = worker, name, session
         self.inbox: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self.room = asyncio.Event()
-        self.sent, self.taken = (
-            [session.polled] + [0] * (len(session.outboxes) - 1),
-            0,
-        )  # ticks a port; of those, read
+        self.sent = [session.polled] + [0] * (len(session.outboxes) - 1)  # ticks a port
+        self.taken = session.polled  # of port 0, and read over there
         self.tasks = [asyncio.create_task(self._work())]
         self.tasks += [asyncio.create_task(self._send(port)) for port in range(len(session.outboxes))]
 

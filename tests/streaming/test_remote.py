@@ -126,6 +126,24 @@ async def test_a_killed_worker_ends_its_sessions_and_a_saved_one_goes_on_elsewhe
         assert np.abs(got - await restored(second, data, [16_000])).max() < 1e-5
 
 
+async def test_a_saved_session_goes_on_though_each_piece_that_follows_is_small() -> None:
+    data = sound(60_000)
+    async with remote() as engine:
+        session = await engine.open(MODEL, {}, 16_000, 1)
+        for chunk in pieces(data[:40_000], [8_000], 16_000):
+            await engine.feed(session, chunk)
+            while engine.polled(session) < chunk.end - 1_000:
+                await engine.poll(session)
+        saved = await engine.save(session)
+        await engine.close(session)
+        again = await engine.open(MODEL, {}, 16_000, 1, saved=saved)
+        for chunk in pieces(data[40_000:], [512], 16_000, 40_000):
+            await engine.feed(again, chunk)
+            async with asyncio.timeout(10):
+                while engine.polled(again) < chunk.end - 1_000:
+                    await engine.poll(again)
+
+
 async def test_a_step_that_does_not_end_ends_its_session_for_good() -> None:
     async with remote(stuck=1e-6) as engine:
         session = await engine.open(MODEL, {}, 16_000, 1)

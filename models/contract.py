@@ -50,7 +50,9 @@ class StreamModel(Protocol):
     before the hop it was fed, so the first output's `pts` is negative by that much. Whoever feeds it (the
     Session) re-blocks to whole hops, pads the last one, feeds `latency` more ticks of zeros, and trims.
     A generator (`spec.takes` is None) is given None and gives None until a chunk is ready; its last chunk
-    carries `last`. Text and other control arrive through `update`.
+    carries `last`. Text and other control arrive through `update`. What takes long before the first chunk, such as
+    hearing a recording whose voice is wanted, is steps too, each answered by None under a key of its own: between two
+    of them others have their turn (the chunked prefill of SARATHI, arXiv 2308.16369).
     """
 
     @property

@@ -38,7 +38,7 @@ def admit(lane: Lane, model: str, session: Session, count: int, capacity: int) -
 
 
 def _loads(lane: Lane, model: str, session: Session) -> tuple[dict[Any, Load], float, float]:
-    """What the live sessions of a lane need with one more, the longest piece among them, and the shortest delay."""
+    """What the live sessions of a lane need with one more, its longest piece, anybody's, and the shortest delay."""
     loads: dict[Any, Load] = {}
     shortest = math.inf
     seats = [(seat.what, seat.session) for seat in lane.seats.values() if seat.session.fence is Fence.LIVE]
@@ -46,7 +46,8 @@ def _loads(lane: Lane, model: str, session: Session) -> tuple[dict[Any, Load], f
         known = loads.get(what, Load(0, one.period, one.spec.max_batch))
         loads[what] = Load(known.rows + one.rows, min(known.period, one.period), known.most)
         shortest = min(shortest, one.live.delay if one.live else math.inf)
-    return loads, max(lane.queue.costs.step(what, 1) for what in loads), shortest
+    models = {model, *(seat.what for seat in lane.seats.values())}
+    return loads, max(map(lane.queue.costs.longest, models)), shortest
 
 
 def measure(lane: Lane, what: str, model: StreamModel) -> None:

@@ -87,6 +87,11 @@ class Costs:
             return known[below]
         return known[below] + (known[above] - known[below]) * (rows - below) / (above - below)
 
+    def longest(self, model: Hashable) -> float:
+        """Seconds of the longest piece known of a model's, for one row: what may stand in others' way."""
+        kinds = [kind for kind in self.typical if isinstance(kind, tuple) and kind[0] == model]
+        return max((self.step(kind, 1) for kind in kinds), default=self.step(model, 1))
+
 
 def bucket(rows: int) -> int:
     """The measured size a number of rows counts under."""

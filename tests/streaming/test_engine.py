@@ -6,7 +6,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -339,6 +340,62 @@ def test_a_long_batch_step_holds_up_no_live_session() -> None:
     with Engine() as engine:
         engine.offer("slow", lambda: Gated(gate))
         engine.offer("quick", Smooth)
+        asyncio.run(main(engine))
+
+
+class Reader(Teller):
+    """A Teller that first works for long on what it was told, a piece a step, and writes down whose turn it was."""
+
+    def __init__(self, turns: list[str]) -> None:
+        super().__init__()
+        self.turns = turns
+
+    def open(self, request: Text) -> State:
+        return {**super().open(request), "unread": [40]}
+
+    def key(self, state: State) -> Hashable:
+        return "reading" if state["unread"][0] else super().key(state)
+
+    def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
+        if not state["unread"][0]:
+            return super().step(inputs, state)
+        self.turns.append("reading")
+        time.sleep(0.005)
+        state["unread"] = [left - 1 for left in state["unread"]]
+        return [(None,)] * len(inputs), state
+
+
+class Noted(Smooth):
+    """A Smooth that writes down when it had its turn."""
+
+    def __init__(self, turns: list[str]) -> None:
+        super().__init__()
+        self.turns = turns
+
+    def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
+        self.turns.append("live")
+        return super().step(inputs, state)
+
+
+def test_between_the_pieces_of_a_long_beginning_live_sessions_have_their_turn() -> None:
+    turns = list[str]()
+
+    async def main(engine: Engine) -> None:
+        told = await engine.open("reader", Text("one two"), live=Live())
+        while not turns:
+            await asyncio.sleep(0.001)
+        live = await engine.open("noted", Loudness(), live=Live(delay=1.0))
+        await engine.feed(live, Chunk(sound(320), 0, 16_000, last=True))
+        assert sum(map(len, await everything(engine, live))) == 320
+        during = turns[turns.index("live") : len(turns) - turns[::-1].index("live")]
+        assert during.count("live") == 11 and turns.count("reading") < 40, "it was not over before"
+        assert all("live" in pair for pair in pairwise(during)), "never two of its pieces at a stretch"
+        assert engine.lanes[0].queue.costs.longest("reader") >= 0.005, "as admission has to know"
+        assert sum(map(len, await everything(engine, told))) == 480
+
+    with Engine(lanes=1) as engine:
+        engine.add("reader", Reader(turns))
+        engine.add("noted", Noted(turns))
         asyncio.run(main(engine))
 
 

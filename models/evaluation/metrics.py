@@ -1,5 +1,6 @@
 """Judges of speech, and how sure their means are. The judges come with the extra [bench]."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -57,6 +58,18 @@ def distill_mos(estimate: Sound, _: Sound) -> float:
 
     with torch.inference_mode():
         return float(_distillmos()(torch.from_numpy(np.asarray(estimate, np.float32))[None]))
+
+
+def repetition(sound: Sound, rate: int, period: int, above: float = 5000.0) -> float:
+    """How much what lies above a frequency repeats a `period` of samples later: 0 in speech, 1 if it is the same.
+
+    A listener hears it as a buzz in what should be noise, and no other metric here does. # Hz
+    """
+    spectrum = np.fft.rfft(sound.astype(np.float64))
+    spectrum[np.fft.rfftfreq(len(sound), 1 / rate) < above] = 0
+    high = np.fft.irfft(spectrum, len(sound))
+    a, b = high[:-period], high[period:]
+    return float(a @ b) / max(math.sqrt(float(a @ a) * float(b @ b)), 1e-12)
 
 
 JUDGES: dict[str, Callable[[Sound, Sound], float]] = dict(

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from riverrun.models.noise import noise_rows
 from riverrun.models.state import State
 
 OVERLAP = 4  # steps a spectrum
@@ -25,6 +26,8 @@ class FrameConfig:
 
     A latent frame of `width` channels is `stride` spectra, each `step` samples after the one before and four steps
     long. `encoder` and `decoder` are channels, layers at the rate of spectra, and layers at the rate of latents.
+    With `noise` the decoder says how much of each spectrum is noise, which is drawn anew for every one: without, what
+    sounds like noise is made of the same few patterns again and again.
     `scale` is what latents are divided by to be near unit variance. Units: `rate` in Hz. Raises ValueError where
     an end is not three numbers.
     """
@@ -36,6 +39,7 @@ class FrameConfig:
     decoder: tuple[int, ...] = (320, 6, 2)
     scale: float = 1.0
     rate: int = 24_000
+    noise: bool = False
 
     def __post_init__(self) -> None:
         for end in (self.encoder, self.decoder):
@@ -151,7 +155,10 @@ class FrameEncoder(nn.Module):
 
 
 class FrameDecoder(nn.Module):
-    """Latents to sound, frame by frame; it looks at no later frame.  # [b, width, t] -> [b, 1, t hop]"""
+    """Latents to sound, frame by frame; it looks at no later frame.  # [b, width, t] -> [b, 1, t hop]
+
+    Where it draws noise, the state has the `seed` and the `tick`, in spectra, of each session.
+    """
 
     def __init__(self, config: FrameConfig) -> None:
         super().__init__()
@@ -160,29 +167,58 @@ class FrameDecoder(nn.Module):
         self.first, self.norm = Conv(config.width, c, 3, True), nn.LayerNorm(c)
         self.slow, self.fast = Layers(c, slow, True), Layers(c, fast, True)
         self.unfold = nn.Linear(c, config.stride * c)
-        self.last_norm, self.last = nn.LayerNorm(c), nn.Linear(c, 2 * config.bins)
+        self.last_norm, self.last = nn.LayerNorm(c), nn.Linear(c, (2 + config.noise) * config.bins)
         nn.init.constant_(self.last.bias[: config.bins], -4.0)
+        nn.init.constant_(self.last.bias[2 * config.bins :], -6.0)
 
     def start(self, batch: int) -> State:
         """Silence before the first frame."""
         late = OVERLAP - 1
-        tail = self.last.weight.new_zeros(batch, late, self.config.size)
-        return {
+        state: State = {
             "first": self.first.start(batch),
             "slow": self.slow.start(batch),
             "fast": self.fast.start(batch),
-            "tail": tail,
+            "tail": self.last.weight.new_zeros(batch, late, self.config.size),
         }
+        return {**state, "seed": [0] * batch, "tick": [0] * batch} if self.config.noise else state
 
     def forward(self, z: Tensor, state: State) -> tuple[Tensor, State]:
+        spectrum, loud, kept = self.spectrum(z, state)
+        if loud is not None:
+            count, shape = loud.shape[1], (self.config.bins, 2)
+            rows = [noise_rows([s] * count, range(at, at + count), shape)
+                    for s, at in zip(state["seed"], state["tick"], strict=True)]  # fmt: skip
+            spectrum = self.mixed(spectrum, loud, torch.stack(rows).to(loud))
+            kept |= {"seed": state["seed"], "tick": [at + count for at in state["tick"]]}
+        sound, tail = self.overlap(spectrum, state["tail"])
+        return sound[:, None], {**kept, "tail": tail}
+
+    def several(self, z: Tensor, count: int) -> list[Tensor]:
+        """Whole clips, with as many draws of their noise by torch's own generator: for training.  # [b, t hop] each"""
+        start = self.start(len(z))
+        spectrum, loud, _ = self.spectrum(z, start)
+        if loud is None:
+            return [self.overlap(spectrum, start["tail"])[0]] * count
+        draws = (torch.randn(*loud.shape, 2, device=loud.device, dtype=loud.dtype) for _ in range(count))
+        return [self.overlap(self.mixed(spectrum, loud, drawn), start["tail"])[0] for drawn in draws]
+
+    def spectrum(self, z: Tensor, state: State) -> tuple[Tensor, Tensor | None, State]:
+        """The spectra that are sure, how large noise is in them, and what the layers remember.  # [b, t, bins]"""
         x, first = self.first(z.transpose(1, 2), state["first"])
         x, slow = self.slow(self.norm(x), state["slow"])
         x = rearrange(self.unfold(x), "b t (n c) -> b (t n) c", n=self.config.stride)
         x, fast = self.fast(x, state["fast"])
-        size, phase = self.last(self.last_norm(x)).chunk(2, dim=2)
+        size, phase, *loud = self.last(self.last_norm(x)).split(self.config.bins, dim=2)
         spectrum = torch.polar(size.clamp_max(LOUDEST).exp(), phase)
-        sound, tail = self.overlap(spectrum, state["tail"])
-        return sound[:, None], {"first": first, "slow": slow, "fast": fast, "tail": tail}
+        kept = {"first": first, "slow": slow, "fast": fast}
+        return spectrum, loud[0].clamp_max(LOUDEST).exp() if loud else None, kept
+
+    def mixed(self, spectrum: Tensor, loud: Tensor, drawn: Tensor) -> Tensor:
+        """Spectra with standard normal values `[b, t, bins, 2]` that are made as large as noise is in them.
+
+        Where spectra overlap, noise adds up by power, so that it has to be twice as large as what is sure.
+        """
+        return spectrum + loud * torch.view_as_complex(drawn) * math.sqrt(2)
 
     def overlap(self, spectrum: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
         """Add what spectra say of each step of sound.  # [b, t, bins] -> [b, t step]"""

@@ -1,6 +1,7 @@
 """The waveform autoencoder computes what the published one does, and streams where it is causal."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from riverrun.models.checkpoint import fill, on_meta, save
 from riverrun.models.errors import CheckpointError
+from riverrun.models.evaluation.metrics import repetition
 from riverrun.models.speech.frames import FrameConfig, FrameDecoder, spectra
 from riverrun.models.speech.vae import KIND, SILENCE, WaveConfig, WaveVae, load
 from riverrun.models.speech.wave import fold
@@ -20,7 +22,8 @@ LONGCAT = Path(__file__).parent / "longcat"
 FRAMES = 11
 SMALL = WaveConfig(4, (2, 4, 8), (2, 4, 6), 4, 0.5, causal=True)
 SPECTRAL = FrameConfig(4, 12, 4, (8, 1, 1), (8, 2, 1), 0.5)
-causal = pytest.mark.parametrize("config", [SMALL, SPECTRAL])
+NOISY = replace(SPECTRAL, noise=True)
+causal = pytest.mark.parametrize("config", [SMALL, SPECTRAL, NOISY])
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,24 @@ def test_a_small_one_is_what_it_was_after_saving(tmp_path: Path) -> None:
     save(path, model, "restoration", SPECTRAL)
     with pytest.raises(CheckpointError, match="restoration"):
         load(path)
+
+
+def test_noise_is_the_seeds_and_never_the_same_twice() -> None:
+    model, latents = WaveVae(NOISY), torch.zeros(2, 4, 200)
+    decoder = model.decoder
+    assert isinstance(decoder, FrameDecoder)
+    torch.nn.init.zeros_(decoder.last.weight)
+    torch.nn.init.constant_(decoder.last.bias[: NOISY.bins], -20.0)  # nothing but noise
+    torch.nn.init.constant_(decoder.last.bias[2 * NOISY.bins :], 0.0)
+    state = model.start(2)
+    state["seed"] = [3, 4]
+    sound = model.decode(latents, state)[0][:, 0].detach()
+    assert not torch.allclose(sound[0], sound[1], atol=0.1)
+    assert 0.8 < float(sound.std()) < 1.2, "as large as it says"
+    for period in (NOISY.step, NOISY.hop):
+        assert abs(repetition(sound[0].numpy(), NOISY.rate, period)) < 0.1
+    still = WaveVae(SPECTRAL).decode(latents)[0][0, 0].detach().numpy()
+    assert repetition(still[len(still) // 2 :], SPECTRAL.rate, SPECTRAL.hop) > 0.99
 
 
 def test_spectra_give_back_the_sound_they_are_of() -> None:

@@ -1,5 +1,6 @@
 """A small recipe of an autoencoder runs, learns alone and with judges, and says what it saw."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from riverrun.models.errors import ModelError
+from riverrun.models.evaluation.metrics import repetition
 from riverrun.models.speech.frames import FrameConfig
 from riverrun.models.speech.vae import WaveVae
 from riverrun.models.training.adversary import Judges, alike, judged
@@ -34,6 +36,20 @@ def test_a_run_learns_alone_and_then_with_judges(tmp_path: Path) -> None:
     assert "judged" not in rows[0] and rows[-1]["judged"] > 0
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == len(rows)
     assert saved and not any(torch.equal(before[k], v) for k, v in model.state_dict().items() if "grow" in k)
+
+
+def test_how_loud_noise_is_is_learned_without_judges() -> None:
+    torch.manual_seed(0)
+    recorded = (3000 * torch.randn(48_000)).short()
+    course = Course(WaveVae(replace(TINY, noise=True)), replace(SMOKE, rate=3e-2), torch.device("cpu"))
+    crops = Crops(recorded, 12 * TINY.hop, 0)
+    for _ in range(40):
+        course.step(crops.draw(2), 1.0, False)
+    clip = Crops(recorded, 60 * TINY.hop, 1).draw(1)
+    mean, _ = course.model.posterior(clip[:, None])
+    heard = course.model.decode(mean)[0][0, 0].detach()
+    assert abs(20 * math.log10(float(heard.std() / clip.std()))) < 3
+    assert abs(repetition(heard.numpy(), 24_000, TINY.hop)) < 0.25
 
 
 def test_more_information_than_allowed_is_pressed_harder() -> None:

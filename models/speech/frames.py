@@ -208,7 +208,8 @@ class FrameDecoder(nn.Module):
         x, slow = self.slow(self.norm(x), state["slow"])
         x = rearrange(self.unfold(x), "b t (n c) -> b (t n) c", n=self.config.stride)
         x, fast = self.fast(x, state["fast"])
-        size, phase, *loud = self.last(self.last_norm(x)).split(self.config.bins, dim=2)
+        told = self.last(self.last_norm(x)).to(state["tail"].dtype)  # layers may be less precise than sound
+        size, phase, *loud = told.split(self.config.bins, dim=2)
         spectrum = torch.polar(size.clamp_max(LOUDEST).exp(), phase)
         kept = {"first": first, "slow": slow, "fast": fast}
         return spectrum, loud[0].clamp_max(LOUDEST).exp() if loud else None, kept

@@ -35,7 +35,7 @@ class Recipe:
 
     Units: `minutes` of wall clock (or `steps`, whichever ends first), of which the share `alone` is without judges;
     `batch` crops of `frames` latent frames a step; `nats` of information a latent frame may carry; `pesq` is the
-    weight of PESQ.
+    weight of PESQ. With `half` the layers compute in bfloat16, which halves a step on processors that know it.
     """
 
     minutes: float = 60
@@ -47,6 +47,7 @@ class Recipe:
     judge_rate: float = 3e-4
     nats: float = 80.0
     pesq: float = 0.0
+    half: bool = False
     ema: float = 0.999
     seed: int = 0
     save_minutes: float = 1
@@ -90,10 +91,13 @@ class Course:
 
     def step(self, sound: Tensor, rate: float, judging: bool) -> dict[str, Tensor]:
         """Learn from one batch of sound `[b, t]` at a share of the peak rate; give what was measured."""
-        mean, sigma = spread(self.model.encoder(sound[:, None]))
+        with self._precision():
+            raw = self.model.encoder(sound[:, None])
+        mean, sigma = spread(raw.float())
         latents = mean + sigma * torch.randn_like(sigma)
         nats = 0.5 * (mean.square() + sigma.square() - 1 - 2 * sigma.log()).sum(1).mean()
-        made, *other = self._made(latents)
+        with self._precision():
+            made, *other = self._made(latents)
         made.register_hook(lambda slope: slope.nan_to_num(0, 0, 0))
         seen, loss = self._spectra(made, sound)
         for again in other:
@@ -114,6 +118,9 @@ class Course:
         self.pressure.add_(0.01 * excess).clamp_(*PRESSURE)
         seen |= {"nats": nats.detach(), "weight": self.pressure.exp()}
         return {**seen, "sigma": sigma.detach().mean(), "spread": mean.detach().std(), "norm": norm}
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.pressure.device.type, torch.bfloat16, enabled=self.recipe.half)
 
     def _made(self, latents: Tensor) -> list[Tensor]:
         """Sound of latents, twice where the decoder draws noise: two draws should be no more alike than each and what

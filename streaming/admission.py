@@ -28,7 +28,7 @@ def admit(lane: Lane, model: str, session: Session, count: int, capacity: int) -
         return  # one alone may always try: what is known of the costs may be out of date
     loads, longest, shortest = _loads(lane, model, session)
     costs = lane.queue.costs
-    need = max(demand(loads, costs) * lane.drag, lane.load())
+    need = max(demand(loads, costs) * lane.drag * lane.apart, lane.load())
     if need > LIMIT or not feasible(need, longest, shortest):
         raise AtCapacity(
             f"{need:.0%} of the time would be needed with one more stream of {model}, and {LIMIT:.0%} is the "

@@ -19,13 +19,14 @@ import torch
 
 from riverrun.streaming.batch import Seat, advance, tell
 from riverrun.streaming.errors import SessionEnded
-from riverrun.streaming.scheduler import Costs, Fence, Queue, gather
+from riverrun.streaming.scheduler import BUSY, Costs, Fence, Queue, gather
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 MEMORY = 2.0  # seconds over which the load is averaged
 NICE = 10  # what a thread that nobody waits for live is lowered to, as `nice` counts
-FORGET, MOST = 0.02, 3.0  # how much of what is known of the drag a turn replaces; the longest that counts
+FORGET = 0.02  # how much of what is known of `drag` and `apart` a turn replaces
+MOST = 3.0  # of either, that a turn may tell
 KEPT = 1_000  # pieces whose lateness is remembered
 
 
@@ -50,10 +51,9 @@ class Lane:
         self.steps = self.rows = 0
         self.busy = dict.fromkeys(Fence, 0.0)  # seconds
         self._load, self._loaded = 0.0, clock()
-        self.drag, self._turn = (
-            1.2,
-            clock(),
-        )  # how much longer a turn takes than its step; when this one began
+        self._turn = clock()  # when this turn began
+        self.drag = 1.2  # how much longer a turn takes than its step
+        self.apart = 1.25  # how much more rows cost than if all that are live stepped together
         self._awake = threading.Condition()
         self._calls: list[tuple[Future[Any], Callable[[], Any]]] = []
         self._nudged: set[str] = set()
@@ -224,6 +224,7 @@ class Lane:
         seats[0].cost += stop - start
         if not seats[0].session.pending:  # what a whole hop takes, in however many pieces
             self.queue.costs.learn(seats[0].what, rows, seats[0].cost)
+            self._compare(seats[0], rows)
             for seat in seats:
                 seat.cost = 0.0
         self.queue.spent(first.fence, stop - start)
@@ -233,6 +234,19 @@ class Lane:
                 seat.judge(stop > piece.due, stop)
             self._look(seat)
         self._note(first.fence, rows, self.clock() - self._turn, stop - start)
+
+    def _compare(self, first: Seat, rows: int) -> None:
+        """Note how much more each row of a live hop cost than if all of its model had come together.
+
+        While there is time enough nobody waits for others, which says nothing about when there is not.
+        """
+        if first.session.fence is not Fence.LIVE or self.load() < BUSY:
+            return
+        alike = (seat.session for seat in self.seats.values() if seat.what == first.what)
+        live = sum(session.rows for session in alike if session.fence is Fence.LIVE)
+        total = min(live, first.model.spec.max_batch)
+        together = self.queue.costs.step(first.what, total) / total
+        self.apart += FORGET * (min(first.cost / rows / together, MOST) - self.apart)
 
     def _note(self, fence: Fence, rows: int, turn: float, step: float) -> None:
         self.steps, self.rows = self.steps + 1, self.rows + rows

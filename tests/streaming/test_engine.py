@@ -296,7 +296,8 @@ def test_what_cannot_be_opened_is_refused(engine: Engine) -> None:
 def test_live_sessions_that_would_not_keep_up_are_refused_at_once_and_batch_is_not(engine: Engine) -> None:
     async def main() -> None:
         await engine.warm("smooth")
-        costs, engine.lanes[0].drag = engine.lanes[0].queue.costs, 1.0
+        costs = engine.lanes[0].queue.costs
+        engine.lanes[0].drag = engine.lanes[0].apart = 1.0
         for rows in (1, 2, 4, 8, 16):
             costs.typical["smooth"][rows] = 0.001 * rows**0.5  # in place of what was measured; a hop has 2 ms
         sessions = [await engine.open("smooth", Loudness(), live=Live()) for _ in range(2)]
@@ -308,6 +309,32 @@ def test_live_sessions_that_would_not_keep_up_are_refused_at_once_and_batch_is_n
         sessions.append(await engine.open("smooth", Loudness(), live=Live()))
 
     asyncio.run(main())
+
+
+def test_live_rows_that_seldom_step_together_are_known_to_cost_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sessions whose sound comes at different times: each hop is a step of its own."""
+
+    class Slow(Smooth):
+        def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
+            time.sleep(0.006)
+            return super().step(inputs, state)
+
+    async def main(engine: Engine) -> None:
+        engine.add("slow", Slow(hop=320))
+        await engine.warm("slow")
+        (lane,) = engine.lanes
+        lane.apart = 1.0
+        names = [await engine.open("slow", Loudness(), live=Live(delay=2.0 + i)) for i in range(2)]
+        for i in range(30):
+            for name in names:
+                await engine.feed(name, Chunk(sound(320), 320 * i, 16_000))
+                while engine.polled(name) < 320 * i:
+                    await engine.poll(name)
+        assert lane.apart > 1.2
+
+    monkeypatch.setattr("riverrun.streaming.lane.BUSY", 0.0)
+    with Engine(lanes=1) as engine:
+        asyncio.run(main(engine))
 
 
 def test_no_memory_for_a_state_is_no_room() -> None:

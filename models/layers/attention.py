@@ -21,6 +21,11 @@ def rope(length: int, e: int, device: torch.device, base: float = 100_000.0) -> 
     return angles.cos(), angles.sin()
 
 
+def stretch(at: Rope, start: int, stop: int) -> Rope:
+    """Some of the positions."""
+    return at[0][start:stop], at[1][start:stop]
+
+
 def turn(x: Tensor, at: Rope) -> Tensor:
     """Turn the first half of each head against the second, in float32.  # [b, h, t, e]"""
     cos, sin = at
@@ -41,14 +46,19 @@ class Attention(nn.Module):
     def cut(self, x: Tensor) -> Tensor:
         return rearrange(x, "b t (h e) -> b h t e", h=self.heads)
 
+    def pair(self, x: Tensor) -> Memory:
+        """Keys that have no position yet, and values.  # [b, n, d] -> [b, h, n, e] twice"""
+        return self.cut(self.k_norm(self.to_k(x))), self.cut(self.to_v(x))
+
     def memory(self, x: Tensor, at: Rope) -> Memory:
         """What is attended to.  # [b, n, d] -> [b, h, n, e] twice"""
-        return turn(self.cut(self.k_norm(self.to_k(x))), at), self.cut(self.to_v(x))
+        keys, values = self.pair(x)
+        return turn(keys, at), values
 
     def forward(self, x: Tensor, memory: Memory, at: Rope, mask: Tensor | None) -> Tensor:
-        """Attend from x to where the mask, `[b, n]`, is true, or to all.  # [b, t, d] -> [b, t, d]"""
+        """Attend from x to where the mask is true, or to all.  # [b, t, d], [b, n] or [b, t, n] -> [b, t, d]"""
         q = turn(self.cut(self.q_norm(self.to_q(x))), at)
-        seen = None if mask is None else rearrange(mask, "b n -> b 1 1 n")
+        seen = None if mask is None else mask[:, None, None] if mask.ndim == 2 else mask[:, None]
         y: Tensor = self.to_out(
             rearrange(F.scaled_dot_product_attention(q, *memory, seen), "b h t e -> b t (h e)")
         )

@@ -98,7 +98,7 @@ class Session:
         self.blocks = Buffer((self.channels,))  # at the model's rate, waiting for a whole hop
         self.entered = self.taken = self.answered = 0  # ticks of the model's ports: input, steps, output
         self.total: int | None = None  # ticks of the model's output, when known
-        self.pending = False  # the model still works on its hop
+        self.pending = False  # the model still works on its hop, or on what comes next
 
         self.outboxes: list[deque[Chunk]] = [deque() for _ in spec.gives]
         self.ended = [False] * len(spec.gives)
@@ -236,6 +236,7 @@ class Session:
             for port, made in enumerate(outputs[0]):
                 if made is not None:
                     self._generated(port, made)
+            self.pending = outputs[0][0] is None
             return
         answers = [row[0] for row in outputs]
         chunks = [chunk for chunk in answers if chunk is not None]

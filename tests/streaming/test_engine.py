@@ -337,6 +337,21 @@ def test_live_rows_that_seldom_step_together_are_known_to_cost_more(monkeypatch:
         asyncio.run(main(engine))
 
 
+def test_what_a_chunk_costs_is_all_its_pieces() -> None:
+    class Slow(Teller):
+        def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
+            time.sleep(0.005)
+            return super().step(inputs, state)
+
+    async def main(engine: Engine) -> None:
+        engine.add("slow", Slow())
+        await everything(engine, await engine.open("slow", Text("one two three")))
+        assert engine.lanes[0].queue.costs.step("slow", 1) >= 0.005 * Teller.evaluations
+
+    with Engine() as engine:
+        asyncio.run(main(engine))
+
+
 def test_no_memory_for_a_state_is_no_room() -> None:
     class Hungry(Smooth):
         def open(self, request: Loudness) -> State:

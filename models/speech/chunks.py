@@ -69,6 +69,20 @@ class ChunkConfig:
         return self.width // self.heads
 
 
+def placed(ends: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What `Reader.spread` needs of frames `start` to `stop`, given the frame at which each symbol ends, `[n]`.
+
+    A frame belongs to the symbol that its middle lies in, or to none after the last.
+    """
+    middles = torch.arange(start, stop, device=ends.device) + 0.5
+    owner = torch.searchsorted(ends, middles, right=True)
+    known = owner.clamp_max(len(ends) - 1)
+    begins = F.pad(ends, (1, 0))[known]
+    length = ends[known] - begins
+    share = ((middles - begins) / length.clamp_min(1e-3)).clamp(0, 1)
+    return torch.where(owner < len(ends), owner, -1), share, length
+
+
 class Seen(nn.Module):
     """ConvNeXt layers over a sequence; where the mask is false there is nothing.  # [b, n, d], [b, n] -> [b, n, d]"""
 

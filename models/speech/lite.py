@@ -1,0 +1,254 @@
+"""SpeakLite: speech of text, chunk by chunk, as a StreamModel: each piece of work is one forward of one network.
+
+    plan: read symbols, time them until a chunk is covered ── flow: an evaluation, `steps` times ── say: keep, decode
+     └── nothing to do until there is more text, or its end
+
+The symbols that are kept are all of a text; what is computed is of a window of them.
+"""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from riverrun.media import Chunk
+from riverrun.models.contract import Outputs, Port, Spec
+from riverrun.models.errors import InvalidRequest
+from riverrun.models.noise import noise_rows
+from riverrun.models.speech.chunks import LONGEST, ChunkConfig, ChunkDit, placed
+from riverrun.models.speech.frames import KERNEL, FrameConfig
+from riverrun.models.speech.vae import WaveVae
+from riverrun.models.state import State
+
+AHEAD = 64  # symbols that are planned at once
+STEPS = range(1, 65)
+SPEEDS = (0.25, 4.0)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What is to be said: symbols of the model's alphabet, whether they are all, by whom, how fast.
+
+    Fewer `steps` are faster. `speed` 1.1 gives a tenth less time to the same text.
+    """
+
+    symbols: tuple[int, ...] = ()
+    end: bool = True
+    voice: str = ""
+    speed: float = 1.0
+    seed: int = 0
+    steps: int = 8
+
+
+class SpeakLiteNet(nn.Module):
+    """The two networks: latents of text, sound of latents. Raises ValueError where they do not fit."""
+
+    def __init__(self, chunks: ChunkConfig, frames: FrameConfig) -> None:
+        super().__init__()
+        if chunks.latent != frames.width:
+            raise ValueError(f"latents have {chunks.latent} and {frames.width} channels, expected as many")
+        self.dit, self.vae = ChunkDit(chunks), WaveVae(frames)
+
+
+class SpeakLite:
+    """A generator of speech. `voices` are latents `[t, c]` by name; what is worked out of them is kept."""
+
+    request = Said
+
+    def __init__(self, net: SpeakLiteNet, voices: Mapping[str, Tensor], max_batch: int = 8) -> None:
+        self.net, self.voices = net, dict(voices)
+        self.config, frames = net.dit.config, net.vae.config
+        self.hop = self.config.chunk * frames.hop
+        self.spec = Spec(None, (Port("audio", frames.rate, self.hop),), max_batch=max_batch)
+        self.reach = self.config.reach + KERNEL // 2  # symbols to either side that timing sees
+        self.heard: dict[str, State] = {}
+
+    # The contract
+
+    def open(self, request: Said) -> State:
+        """As StreamModel.open. Raises InvalidRequest."""
+        self._check(request)
+        if request.voice and request.voice not in self.voices:
+            raise InvalidRequest(
+                f"voice is {request.voice!r}, expected one of {', '.join(sorted(self.voices)) or 'none'}"
+            )
+        chunk, c = self.config.chunk, self.config.latent
+        weight = self.net.dit.proj_out.weight
+        decoder = self.net.vae.start(1)
+        if "seed" in decoder:
+            decoder["seed"] = [request.seed]
+        return {
+            "symbols": [list(request.symbols)], "ends": [[]], "over": [request.end], "voice": [request.voice],
+            "speed": [request.speed], "seed": [request.seed], "steps": [request.steps],
+            "phase": [0], "frame": [0], "x": weight.new_zeros(1, chunk, c),
+            "said": weight.new_zeros(1, chunk, self.config.width), "past": self.net.dit.start(1), "decoder": decoder,
+        }  # fmt: skip
+
+    def update(self, state: State, request: Said) -> State:
+        """Add symbols, or say that there are no more; speed counts from here on. Raises InvalidRequest."""
+        if state["over"][0]:
+            raise InvalidRequest("the text has ended, expected no more: open another session")
+        self._check(request)
+        return {
+            **state,
+            "symbols": [[*state["symbols"][0], *request.symbols]],
+            "over": [request.end],
+            "speed": [request.speed],
+        }
+
+    def close(self, state: State) -> None:
+        """Nothing is held outside the state."""
+
+    def key(self, state: State) -> Hashable:
+        """As StreamModel.key."""
+        phase = state["phase"][0]
+        if phase:
+            return "flow" if phase <= state["steps"][0] else "say", phase, state["steps"][0]
+        planned = state["over"][0] or self._timed(state) < self._ready(state)
+        return "plan" if planned or self._covered(state) else None
+
+    def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
+        """As StreamModel.step."""
+        phase = state["phase"][0]
+        if not phase:
+            return self._plan(state)
+        steps = state["steps"][0]
+        if phase > steps:
+            return self._say(state)
+        start, stop = (phase - 1) / steps, phase / steps
+        time = torch.full(state["x"].shape[:2], start, device=state["x"].device)
+        velocity, _ = self.net.dit(state["x"], time, state["said"], self._voices(state), state["past"])
+        state["x"] = state["x"] + (stop - start) * velocity
+        state["phase"] = [phase + 1] * len(inputs)
+        return [(None,)] * len(inputs), state
+
+    # The pieces
+
+    def _plan(self, state: State) -> tuple[Outputs, State]:
+        """Time what is ready of each text; begin a chunk where that covers one."""
+        rows = range(len(state["symbols"]))
+        firsts = [self._first(state, i) for i in rows]
+        width = AHEAD + 2 * self.reach
+        windows = [state["symbols"][i][max(0, at) : at + width] for i, at in zip(rows, firsts, strict=True)]
+        lead = [[0] * max(0, -at) for at in firsts]
+        device = state["x"].device
+        table = torch.tensor(
+            [(a + w + [0] * width)[:width] for a, w in zip(lead, windows, strict=True)], device=device
+        )
+        features = self.net.dit.reader(table)
+        times = self.net.dit.reader.durations(table, features, self._voices(state)["mean"])
+        outputs: Outputs = []
+        for i in rows:
+            self._time(state, i, firsts[i], times[i])
+            outputs.append((self._begin(state, i, firsts[i], features[i : i + 1]),))
+        return outputs, state
+
+    def _time(self, state: State, i: int, first: int, times: Tensor) -> None:
+        """Let ready symbols of a row's window end when their durations say."""
+        ends, at = state["ends"][i], len(state["ends"][i])
+        stop = min(self._ready_at(state, i), first + self.reach + AHEAD)
+        spans = times[at - first : max(stop, at) - first].float().exp().clamp_max(LONGEST) / state["speed"][i]
+        last = ends[-1] if ends else 0.0
+        ends += [round(last + float(total), 4) for total in spans.cumsum(0)]
+
+    def _begin(self, state: State, i: int, first: int, features: Tensor) -> Chunk | None:
+        """Set a row's next chunk up, if its text covers one; give the end if there is nothing more."""
+        ends, frame, chunk = state["ends"][i], state["frame"][i], self.config.chunk
+        complete = state["over"][i] and len(ends) == len(state["symbols"][i])
+        if complete and frame >= self._total(ends):
+            rate = self.spec.gives[0].rate
+            return Chunk(torch.zeros(0, 1).numpy(), self._samples(frame), rate, last=True)
+        if not complete and (not ends or ends[-1] < frame + chunk):
+            return None
+        known = torch.tensor(ends, device=features.device)
+        known[-1] = max(float(known[-1]), frame + chunk)  # the last symbol lasts to the end of its chunk
+        owner, share, length = (part[None] for part in placed(known, frame, frame + chunk))
+        state["said"][i] = self.net.dit.reader.spread(features, owner - first, share, length)[0]
+        ticks = range(frame, frame + chunk)
+        state["x"][i] = noise_rows([state["seed"][i]] * chunk, ticks, (self.config.latent,)).to(state["x"])
+        state["phase"][i] = 1
+        return None
+
+    def _say(self, state: State) -> tuple[Outputs, State]:
+        """Remember the finished chunks, and decode them."""
+        clean = torch.ones(state["x"].shape[:2], device=state["x"].device)
+        _, state["past"] = self.net.dit(state["x"], clean, state["said"], self._voices(state), state["past"])
+        latents = rearrange(state["x"], "b t c -> b c t")
+        sound, state["decoder"] = self.net.vae.decode(latents, state["decoder"])
+        outputs: Outputs = []
+        for i, row in enumerate(sound.float().cpu()):
+            frame = state["frame"][i]
+            state["frame"][i], state["phase"][i] = frame + self.config.chunk, 0
+            complete = state["over"][i] and len(state["ends"][i]) == len(state["symbols"][i])
+            last = complete and state["frame"][i] >= self._total(state["ends"][i])
+            left = self._total(state["ends"][i]) - frame if last else self.config.chunk
+            data = row[0, : self._samples(left), None].numpy().copy()
+            outputs.append((Chunk(data, self._samples(frame), self.spec.gives[0].rate, last=last),))
+        return outputs, state
+
+    # What a state tells
+
+    def _check(self, request: Said) -> None:
+        wrong = [s for s in request.symbols if not isinstance(s, int) or not 0 < s < self.config.symbols]
+        if wrong:
+            raise InvalidRequest(f"symbols hold {wrong[0]!r}, expected 1 to {self.config.symbols - 1}")
+        if not SPEEDS[0] <= request.speed <= SPEEDS[1]:
+            raise InvalidRequest(f"speed is {request.speed}, expected {SPEEDS[0]} to {SPEEDS[1]}")
+        if request.steps not in STEPS:
+            raise InvalidRequest(f"steps is {request.steps}, expected {STEPS.start} to {STEPS.stop - 1}")
+
+    def _voices(self, state: State) -> State:
+        """What blocks need of each row's voice."""
+        rows = [self._voice(name) for name in state["voice"]]
+        most = max(row["here"].shape[1] for row in rows)
+        return {
+            "keys": torch.cat([_longer(row["keys"], 3, most) for row in rows]),
+            "values": torch.cat([_longer(row["values"], 3, most) for row in rows]),
+            "here": torch.cat([_longer(row["here"], 1, most) for row in rows]),
+            "mean": torch.cat([row["mean"] for row in rows]),
+        }
+
+    def _voice(self, name: str) -> State:
+        if name not in self.heard:
+            weight = self.net.dit.proj_out.weight
+            latents = self.voices[name] if name else torch.zeros(1, self.config.latent)
+            here = torch.full((1, len(latents)), bool(name), device=weight.device)
+            self.heard[name] = self.net.dit.hear(latents[None].to(weight), here)
+        return self.heard[name]
+
+    def _timed(self, state: State, i: int = 0) -> int:
+        return len(state["ends"][i])
+
+    def _ready(self, state: State) -> int:
+        return self._ready_at(state, 0)
+
+    def _ready_at(self, state: State, i: int) -> int:
+        """How many symbols may be timed: those with enough after them."""
+        count = len(state["symbols"][i])
+        return count if state["over"][i] else max(0, count - self.reach)
+
+    def _covered(self, state: State) -> bool:
+        ends = state["ends"][0]
+        return bool(ends) and ends[-1] >= state["frame"][0] + self.config.chunk
+
+    def _first(self, state: State, i: int) -> int:
+        """The symbol at which a row's window begins: `reach` before the one that is said at its next frame."""
+        ends, frame = state["ends"][i], state["frame"][i]
+        said = next((k for k, end in enumerate(ends) if end > frame + 0.5), len(ends))
+        return said - self.reach
+
+    def _total(self, ends: list[float]) -> int:
+        return math.ceil(ends[-1]) if ends else 0
+
+    def _samples(self, frames: int) -> int:
+        return frames * self.net.vae.config.hop
+
+
+def _longer(x: Tensor, dim: int, length: int) -> Tensor:
+    """Padded with nothing to a length."""
+    shape = list(x.shape)
+    shape[dim] = length - shape[dim]
+    return torch.cat([x, x.new_zeros(shape)], dim)

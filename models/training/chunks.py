@@ -1,0 +1,238 @@
+"""Train the transformer of speak-lite, on latents of speech whose symbols are timed."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from riverrun.models.speech.chunks import ChunkDit, placed
+from riverrun.models.training.loop import Optimizer, schedule
+from riverrun.models.training.speech import note
+
+log = logging.getLogger(__name__)
+SHORT = 0.3  # frames: what is said faster counts as this long
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A clip to learn from.
+
+    Shapes: latents `[t, 2 c]`, mean and spread of each; symbols `[n]`; ends `[n]`, the frame at which each symbol ends.
+    """
+
+    latents: Tensor
+    symbols: Tensor
+    ends: Tensor
+    voice: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how hard to train.
+
+    Units: `minutes` of wall clock (or `steps`, whichever ends first); `frames` of latents a step, in clips of similar
+    length; `heard` frames of a voice. Shares of clips learn with no text (`silent`) and with no voice (`unknown`).
+    With `guidance` the velocity goes that much further the way of text and voice in the share `folded` of the time, so
+    that one evaluation does what guidance takes two for (arXiv 2502.12154). With `half` layers compute in bfloat16.
+    """
+
+    minutes: float = 60
+    steps: int | None = None
+    frames: int = 6000
+    heard: int = 250
+    rate: float = 2e-3
+    silent: float = 0.1
+    unknown: float = 0.15
+    guidance: float = 0.0
+    folded: float = 0.4
+    half: bool = False
+    ema: float = 0.999
+    seed: int = 0
+    save_minutes: float = 2
+    log_seconds: float = 10
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the way, 1 or more at the end."""
+        return max(seconds / (60 * self.minutes), step / self.steps if self.steps else 0.0)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips padded to one length, and somebody else's, or the same person's other, clip as the voice of each."""
+
+    latents: Tensor  # [b, t, 2 c]
+    frames: Tensor  # [b, t]
+    symbols: Tensor  # [b, n]
+    durations: Tensor  # [b, n]
+    owner: Tensor  # [b, t]
+    share: Tensor  # [b, t]
+    length: Tensor  # [b, t]
+    voice: Tensor  # [b, m, 2 c]
+    heard: Tensor  # [b, m]
+
+
+class Draws:
+    """Batches of clips of similar length, each with a voice prompt from another clip of who speaks, if there is one."""
+
+    def __init__(self, clips: Sequence[Utterance], recipe: Recipe, device: torch.device) -> None:
+        self.clips = sorted(clips, key=lambda clip: len(clip.latents))
+        self.recipe, self.device = recipe, device
+        self.dice = np.random.default_rng(recipe.seed)
+        self.by_voice: dict[str, list[int]] = {}
+        for i, clip in enumerate(self.clips):
+            self.by_voice.setdefault(clip.voice, []).append(i)
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            first = int(self.dice.integers(len(self.clips)))
+            longest, chosen = 0, list[int]()
+            for i in range(first, len(self.clips)):
+                longest = max(longest, len(self.clips[i].latents))
+                if chosen and longest * (len(chosen) + 1) > self.recipe.frames:
+                    break
+                chosen.append(i)
+            yield self.batch(chosen)
+
+    def batch(self, chosen: Sequence[int]) -> Batch:
+        """Some clips as a batch."""
+        clips = [self.clips[i] for i in chosen]
+        voices = [self._voice(i) for i in chosen]
+        owner, share, length = zip(*(placed(clip.ends, 0, len(clip.latents)) for clip in clips), strict=True)
+        made = Batch(
+            latents=_padded([clip.latents.float() for clip in clips]),
+            frames=_padded([torch.ones(len(clip.latents), dtype=torch.bool) for clip in clips]),
+            symbols=_padded([clip.symbols for clip in clips]),
+            durations=_padded([torch.diff(clip.ends, prepend=clip.ends.new_zeros(1)) for clip in clips]),
+            owner=_padded(owner, -1),
+            share=_padded(share),
+            length=_padded(length),
+            voice=_padded([voice.float() for voice in voices]),
+            heard=_padded([torch.ones(len(voice), dtype=torch.bool) for voice in voices]),
+        )
+        return Batch(**{name: value.to(self.device, non_blocking=True) for name, value in vars(made).items()})
+
+    def _voice(self, i: int) -> Tensor:
+        """A stretch of another clip of the same voice."""
+        others = [j for j in self.by_voice[self.clips[i].voice] if j != i] or [i]
+        latents = self.clips[others[int(self.dice.integers(len(others)))]].latents
+        count = min(len(latents), int(self.dice.integers(self.recipe.heard // 3, self.recipe.heard + 1)))
+        start = int(self.dice.integers(len(latents) - count + 1))
+        return latents[start : start + count]
+
+
+class Course:
+    """A transformer and everything else that changes from step to step."""
+
+    def __init__(self, model: ChunkDit, recipe: Recipe, device: torch.device) -> None:
+        self.model, self.recipe = model.to(device).train(), recipe
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+        self.optimizer = Optimizer(self.model, recipe.rate)
+        self.device = device
+
+    def step(self, batch: Batch, rate: float, folding: bool) -> dict[str, Tensor]:
+        """Learn from a batch at a share of the peak rate; give what was measured."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.half):
+            flow, timing = self.losses(batch, folding)
+        (flow + 0.1 * timing).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step(self.recipe.rate * rate)
+        self.model.zero_grad(set_to_none=True)
+        self.average.update_parameters(self.model)
+        return {"flow": flow.detach(), "timing": timing.detach(), "norm": norm}
+
+    def losses(self, batch: Batch, folding: bool = False) -> tuple[Tensor, Tensor]:
+        """How far the velocity is off, squared, and durations, in logarithms."""
+        recipe, model, b = self.recipe, self.model, len(batch.latents)
+        spoken, known = (torch.rand(2, b, 1, device=self.device) > torch.tensor(
+            [recipe.silent, recipe.unknown], device=self.device)[:, None, None])  # fmt: skip
+        features = model.reader(batch.symbols)
+        voice = model.hear(drawn(batch.voice), batch.heard & known)
+        said = model.reader.spread(features, batch.owner, batch.share, batch.length) * spoken[..., None]
+        flow = self._flow(batch, said, voice, spoken & known & folding)
+        wanted = batch.durations.clamp_min(SHORT).log()
+        times = model.reader.durations(batch.symbols, features, voice["mean"])
+        here = batch.symbols != 0
+        return flow, F.l1_loss(times.float()[here], wanted[here])
+
+    def _flow(self, batch: Batch, said: Tensor, voice: dict[str, Tensor], further: Tensor) -> Tensor:
+        clean = drawn(batch.latents)
+        noise, phase = torch.randn_like(clean), int(torch.randint(self.model.config.chunk, ()))
+        time = self._times(clean.shape[0], clean.shape[1], phase)
+        before = torch.lerp(torch.randn_like(clean), clean, time[:, 0, :, None])
+        x, target = torch.lerp(noise, clean, time[:, 1, :, None]), clean - noise
+        args = (x, before, time)
+        velocity = self.model.whole(*args, said, voice, batch.frames, phase)
+        if self.recipe.guidance and bool(further.any()):
+            with torch.no_grad():
+                nobody = self.model.hear(drawn(batch.voice), torch.zeros_like(batch.heard))
+                without = self.model.whole(*args, torch.zeros_like(said), nobody, batch.frames, phase)
+                target = target + self.recipe.guidance * further[..., None] * (velocity.detach() - without)
+        return F.mse_loss(velocity[batch.frames], target[batch.frames])
+
+    def _times(self, b: int, t: int, phase: int) -> Tensor:
+        """Times of what comes before, nearly clean, and of each chunk.  # -> [b, 2, t]"""
+        chunk = self.model.config.chunk
+        index = (torch.arange(t, device=self.device) - phase).div(chunk, rounding_mode="floor") + 1
+        each = torch.randn(b, t // chunk + 2, device=self.device).sigmoid()
+        before = 1 - 0.3 * torch.rand(b, 1, device=self.device) * (torch.rand(b, 1, device=self.device) < 0.5)
+        return torch.stack([before.expand(-1, t), each[:, index]], dim=1)
+
+
+def train(
+    model: ChunkDit,
+    recipe: Recipe,
+    clips: Sequence[Utterance],
+    out: Path,
+    device: torch.device,
+    save: Callable[[ChunkDit, Path], None] | None = None,
+) -> list[dict[str, float]]:
+    """Train until the minutes are up; `model` ends with averaged weights. Give the log, also in `out`/log.jsonl."""
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    course, rows = Course(model, recipe, device), list[dict[str, float]]()
+    begun = logged = saved = time.monotonic()
+    step, totals = 0, dict[str, list[Tensor]]()
+    for batch in Draws(clips, recipe, device):
+        if (progress := recipe.progress(step, time.monotonic() - begun)) >= 1:
+            break
+        seen = course.step(batch, schedule(progress, step), progress >= 1 - recipe.folded)
+        for name, value in seen.items():
+            totals.setdefault(name, []).append(value)
+        step += 1
+        if (now := time.monotonic()) - logged > recipe.log_seconds:
+            rows.append(note(out, step, now - begun, totals))
+            logged, totals = now, {}
+        if save and now - saved > 60 * recipe.save_minutes:
+            saved = now
+            save(averaged(course), out)
+    if totals:
+        rows.append(note(out, step, time.monotonic() - begun, totals))
+    model.load_state_dict(averaged(course).state_dict())
+    model.eval().requires_grad_(False)
+    if save:
+        save(model, out)
+    return rows
+
+
+def averaged(course: Course) -> ChunkDit:
+    """The model with the average of its weights over the last steps."""
+    assert isinstance(course.average.module, ChunkDit)
+    return course.average.module
+
+
+def drawn(latents: Tensor) -> Tensor:
+    """Latents of their mean and spread.  # [b, t, 2 c] -> [b, t, c]"""
+    mean, spread = latents.chunk(2, dim=2)
+    return mean + spread * torch.randn_like(spread)
+
+
+def _padded(rows: Sequence[Tensor], value: float = 0) -> Tensor:
+    return pad_sequence(list(rows), batch_first=True, padding_value=value)

@@ -1,0 +1,201 @@
+"""Speech comes chunk by chunk, the same however text comes and whoever is beside; a small one learns to speak."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from riverrun.media import Chunk, join
+from riverrun.models.errors import InvalidRequest
+from riverrun.models.speech.chunks import ChunkConfig
+from riverrun.models.speech.frames import FrameConfig
+from riverrun.models.speech.lite import Said, SpeakLite, SpeakLiteNet
+from riverrun.models.state import load, save
+from riverrun.models.training.chunks import Draws, Recipe, Utterance, train
+from riverrun.streaming.engine import Engine, run
+
+CHUNKS = ChunkConfig(12, 4, 16, 2, 2, 2.0, chunk=4, past=12, reads=1, hears=1, pool=2)
+FRAMES = FrameConfig(4, 12, 2, (8, 1, 1), (8, 1, 1), noise=True)
+TEXT = (3, 5, 4, 7, 2, 9, 11, 3, 6, 8, 2, 4, 4, 10, 1)
+
+
+@pytest.fixture(scope="module")
+def model() -> SpeakLite:
+    torch.manual_seed(0)
+    net = SpeakLiteNet(CHUNKS, FRAMES).eval().requires_grad_(False)
+    for value in net.dit.parameters():
+        value.add_(0.2 * torch.randn_like(value))
+    net.dit.reader.time.bias.fill_(0.9)
+    return SpeakLite(net, {"anna": torch.randn(9, 4), "ben": torch.randn(5, 4)})
+
+
+def spoken(model: SpeakLite, request: Said, *more: Said) -> np.ndarray:
+    """Step a session until its last chunk, giving it more text whenever it has nothing to do."""
+    state, out, later = model.open(request), list[Chunk](), list(more)
+    with torch.inference_mode():
+        while not out or not out[-1].last:
+            if model.key(state) is None:
+                state = model.update(state, later.pop(0))
+                continue
+            ((made,),), state = model.step([None], state)
+            if made is not None:
+                out.append(made)
+    return join(out).data
+
+
+@pytest.mark.parametrize("cuts", [[1], [5], [14], [2, 3, 9], list(range(1, 15))], ids=str)
+def test_text_in_pieces_is_said_as_the_whole(model: SpeakLite, cuts: list[int]) -> None:
+    whole = spoken(model, Said(TEXT, voice="anna", seed=7))
+    edges = [0, *cuts, len(TEXT)]
+    parts = [TEXT[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    said = [Said(part, end=i == len(parts) - 1, voice="anna", seed=7) for i, part in enumerate(parts)]
+    assert np.allclose(spoken(model, *said), whole, atol=1e-5)
+    assert len(whole) > 4 * model.hop and np.abs(whole).max() > 0
+
+
+def test_the_end_may_be_told_later_and_alone(model: SpeakLite) -> None:
+    whole = spoken(model, Said(TEXT, seed=7))
+    late = spoken(model, Said(TEXT, end=False, seed=7), Said((), end=True, seed=7))
+    assert np.allclose(late, whole, atol=1e-5)
+
+
+def test_nothing_to_say_is_an_empty_end(model: SpeakLite) -> None:
+    assert spoken(model, Said(())).shape == (0, 1)
+
+
+def test_seed_voice_and_speed_change_what_is_heard(model: SpeakLite) -> None:
+    first = spoken(model, Said(TEXT, voice="anna", seed=7))
+    assert np.array_equal(first, spoken(model, Said(TEXT, voice="anna", seed=7)))
+    for other in (Said(TEXT, voice="ben", seed=7), Said(TEXT, seed=7), Said(TEXT, voice="anna", seed=8)):
+        heard = spoken(model, other)
+        count = min(len(first), len(heard))
+        assert not np.allclose(heard[:count], first[:count], atol=1e-3)
+    fast = spoken(model, Said(TEXT, voice="anna", seed=7, speed=2.0))
+    assert abs(len(fast) / len(first) - 0.5) < 0.15
+
+
+def test_sessions_share_steps_and_each_is_as_if_alone(model: SpeakLite) -> None:
+    requests = [
+        Said(TEXT, voice="anna", seed=1), Said(TEXT[:9], voice="ben", seed=2), Said(TEXT[4:], seed=3, speed=1.5),
+        Said(TEXT, voice="anna", seed=4, steps=3),
+    ]  # fmt: skip
+
+    async def main(engine: Engine) -> list[np.ndarray]:
+        names = [await engine.open("lite", request) for request in requests]
+
+        async def heard(name: str) -> np.ndarray:
+            out = []
+            while chunks := await engine.poll(name):
+                out += chunks
+            return join(out).data
+
+        return await asyncio.gather(*map(heard, names))
+
+    with Engine() as engine:
+        engine.add("lite", model)
+        for request, got in zip(requests, asyncio.run(main(engine)), strict=True):
+            assert np.allclose(got, spoken(model, request), atol=1e-4)
+
+
+def test_a_saved_session_says_the_rest_the_same(model: SpeakLite) -> None:
+    whole, state, out = spoken(model, Said(TEXT, seed=5)), model.open(Said(TEXT, seed=5)), []
+    with torch.inference_mode():
+        for i in range(1000):
+            if i % 7 == 3:
+                state = load(save(state))
+            ((made,),), state = model.step([None], state)
+            out += [made] if made is not None else []
+            if made is not None and made.last:
+                break
+    assert np.array_equal(join(out).data, whole)
+
+
+def test_run_speaks_in_this_thread(model: SpeakLite) -> None:
+    out = join(list(run(model, Said(TEXT, seed=7))))
+    assert out.rate == 24_000 and np.allclose(out.data, spoken(model, Said(TEXT, seed=7)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"symbols": (3, 12)}, "symbols hold 12, expected 1 to 11"),
+        ({"symbols": (0,)}, "symbols hold 0"),
+        ({"voice": "carl"}, "voice is 'carl', expected one of anna, ben"),
+        ({"speed": 9.0}, "speed is 9.0, expected 0.25 to 4"),
+        ({"steps": 0}, "steps is 0, expected 1 to 64"),
+    ],
+)
+def test_what_cannot_be_said_is_refused(model: SpeakLite, change: dict[str, object], why: str) -> None:
+    with pytest.raises(InvalidRequest, match=why):
+        model.open(replace(Said(TEXT), **change))  # type: ignore[arg-type]
+
+
+def test_networks_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 and 3 channels"):
+        SpeakLiteNet(CHUNKS, replace(FRAMES, width=3))
+
+
+def utterances(count: int) -> list[Utterance]:
+    """A language: each symbol is a pattern of its own for its own number of frames, each voice moves all of it."""
+    torch.manual_seed(3)
+    pattern, places = 1.5 * torch.randn(CHUNKS.symbols, 4), {"anna": 1.0, "ben": -1.0}
+    clips = []
+    for i in range(count):
+        symbols = torch.randint(1, 5, (8,))
+        durations = 1 + symbols % 4
+        who = ("anna", "ben")[i % 2]
+        mean = pattern[symbols].repeat_interleave(durations, 0) + places[who]
+        clips.append(
+            Utterance(
+                torch.cat([mean, 0.05 * torch.ones_like(mean)], 1), symbols, durations.cumsum(0).float(), who
+            )
+        )
+    return clips
+
+
+def test_a_small_one_learns_a_language_and_whose_voice_it_is(tmp_path: Path) -> None:
+    clips = utterances(64)
+    net = SpeakLiteNet(replace(CHUNKS, width=32), FRAMES)
+    recipe = Recipe(5, steps=250, frames=300, heard=12, rate=6e-3, ema=0.97, log_seconds=1e9)
+    (row,) = train(net.dit, recipe, clips, tmp_path, torch.device("cpu"))
+    assert row["step"] == 250
+    voices = {clip.voice: clip.latents[:, :4] for clip in clips}
+    model = SpeakLite(net, voices)
+    for clip in utterances(66)[64:]:
+        made = latents(model, Said(tuple(clip.symbols.tolist()), voice=clip.voice))
+        count = min(len(made), len(clip.latents))
+        assert abs(len(made) - len(clip.latents)) <= 2, "it knows how long each symbol takes"
+        wanted = clip.latents[:count, :4]
+        right = float((made[:count] - wanted).square().mean())
+        wrong = float((made[:count] - wanted + 2 * (1 if clip.voice == "anna" else -1)).square().mean())
+        assert right < 0.5 * float(wanted.var()) and right < wrong
+
+
+def latents(model: SpeakLite, request: Said) -> Tensor:
+    """What is decoded, without what fills the last chunk.  # [t, c]"""
+    state, out, ends = model.open(request), list[Tensor](), list[float]()
+    with torch.inference_mode():
+        while True:
+            if model.key(state) and model.key(state)[0] == "say":  # type: ignore[index]
+                out.append(state["x"][0].clone())
+            ((made,),), state = model.step([None], state)
+            if made is not None and made.last:
+                ends = state["ends"][0]
+                return torch.cat(out)[: round(ends[-1])]
+
+
+def test_batches_are_of_similar_length_with_a_voice_of_the_same_person() -> None:
+    clips, seen = utterances(20), 0
+    for batch in Draws(clips, Recipe(frames=120, heard=9), torch.device("cpu")):
+        lengths = batch.frames.sum(1)
+        assert len(lengths) * batch.frames.shape[1] <= 120 or len(lengths) == 1
+        assert torch.equal(batch.durations.sum(1), lengths.float())
+        said = torch.where(batch.owner >= 0, batch.symbols.gather(1, batch.owner.clamp_min(0)), 0)
+        assert torch.equal(said != 0, batch.frames)
+        seen += 1
+        if seen == 10:
+            break

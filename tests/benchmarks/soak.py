@@ -113,13 +113,16 @@ async def soak(minutes: float, sessions: int) -> None:
 
 
 def told(samples: list[tuple[float, Usage]]) -> None:
-    """Print memory and files, a line for every tenth of the time, and their slopes."""
+    """Print the least memory and files of every tenth of the time, and their slopes."""
     begun = samples[0][0]
     print(f"{'minute':>6} {'MiB':>7} {'files':>6} {'cores':>6}")
     step = max(1, len(samples) // 10)
-    for (t0, before), (t, now) in zip(samples[::step], samples[step::step], strict=False):
-        cores = (now.cpu - before.cpu) / (t - t0)
-        print(f"{(t - begun) / 60:>6.1f} {now.memory / (1 << 20):>7.0f} {now.files:>6} {cores:>6.2f}")
+    for i in range(0, len(samples) - step + 1, step):
+        part = samples[i : i + step]
+        (t0, before), (t, now) = part[0], part[-1]
+        cores = (now.cpu - before.cpu) / max(t - t0, 1e-3)
+        memory, files = (min(getattr(used, name) for _, used in part) for name in ("memory", "files"))
+        print(f"{(t - begun) / 60:>6.1f} {memory / (1 << 20):>7.0f} {files:>6} {cores:>6.2f}", flush=True)
     late = samples[len(samples) // 4 :]
     size = max(1, len(late) // WINDOWS)
     windows = [

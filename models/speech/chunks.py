@@ -26,7 +26,8 @@ from riverrun.models.speech.dit import Embedder, FeedForward, Modulation, TimeEm
 from riverrun.models.speech.frames import KERNEL, Layer
 from riverrun.models.state import State
 
-LONGEST = 100  # frames that a symbol may take
+LONGEST = 100.0  # frames that a symbol may take
+NONE = 0.5  # frames that are added to durations before their logarithm, as some symbols take no time
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,16 @@ def placed(ends: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]
     return torch.where(owner < len(ends), owner, -1), share, length
 
 
+def logarithm(frames: Tensor) -> Tensor:
+    """Durations as `Reader.durations` gives them."""
+    return (frames + NONE).log()
+
+
+def duration(logarithms: Tensor) -> Tensor:
+    """Frames of what `Reader.durations` gave."""
+    return (logarithms.float().exp() - NONE).clamp(0, LONGEST)
+
+
 class Seen(nn.Module):
     """ConvNeXt layers over a sequence; where the mask is false there is nothing.  # [b, n, d], [b, n] -> [b, n, d]"""
 
@@ -114,7 +125,7 @@ class Reader(nn.Module):
         return features
 
     def durations(self, symbols: Tensor, features: Tensor, voice: Tensor) -> Tensor:
-        """Frames that symbols take in a voice, given its mean, as logarithms.  # [b, n, d], [b, d] -> [b, n]"""
+        """How long symbols last in a voice, given its mean: see `duration`.  # [b, n, d], [b, d] -> [b, n]"""
         x = self.timed(features.detach() + self.pace(voice.detach())[:, None], symbols != 0)
         times: Tensor = self.time(self.norm(x))
         return times.squeeze(2)

@@ -7,22 +7,27 @@ The symbols that are kept are all of a text; what is computed is of a window of 
 """
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from einops import rearrange
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from riverrun.media import Chunk
+from riverrun.media import Chunk, join
+from riverrun.models import checkpoint
 from riverrun.models.contract import Outputs, Port, Spec
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.noise import noise_rows
-from riverrun.models.speech.chunks import LONGEST, ChunkConfig, ChunkDit, placed
+from riverrun.models.speech.chunks import ChunkConfig, ChunkDit, duration, placed
 from riverrun.models.speech.frames import KERNEL, FrameConfig
 from riverrun.models.speech.vae import WaveVae
 from riverrun.models.state import State
 
+KIND = "speech"  # of a checkpoint
 AHEAD = 64  # symbols that are planned at once
 STEPS = range(1, 65)
 SPEEDS = (0.25, 4.0)
@@ -58,13 +63,25 @@ class SpeakLite:
 
     request = Said
 
-    def __init__(self, net: SpeakLiteNet, voices: Mapping[str, Tensor], max_batch: int = 8) -> None:
-        self.net, self.voices = net, dict(voices)
+    def __init__(
+        self, net: SpeakLiteNet, voices: Mapping[str, Tensor], alphabet: str = "", max_batch: int = 8
+    ) -> None:
+        """`alphabet` says what the symbols are, the first of which has number 1."""
+        self.net, self.voices, self.alphabet = net, dict(voices), alphabet
         self.config, frames = net.dit.config, net.vae.config
         self.hop = self.config.chunk * frames.hop
         self.spec = Spec(None, (Port("audio", frames.rate, self.hop),), max_batch=max_batch)
         self.reach = self.config.reach + KERNEL // 2  # symbols to either side that timing sees
         self.heard: dict[str, State] = {}
+
+    @torch.inference_mode()
+    def listen(self, name: str, sound: NDArray[np.float32]) -> None:
+        """Know a voice under a name, by what was recorded of it.  # [n], at the model's rate"""
+        vae = self.net.vae
+        padded = np.pad(sound, (0, -len(sound) % vae.config.hop))
+        mean, _ = vae.posterior(torch.from_numpy(padded)[None, None].to(self.net.dit.proj_out.weight))
+        self.voices[name] = mean[0].T
+        self.heard.pop(name, None)
 
     # The contract
 
@@ -150,7 +167,7 @@ class SpeakLite:
         """Let ready symbols of a row's window end when their durations say."""
         ends, at = state["ends"][i], len(state["ends"][i])
         stop = min(self._ready_at(state, i), first + self.reach + AHEAD)
-        spans = times[at - first : max(stop, at) - first].float().exp().clamp_max(LONGEST) / state["speed"][i]
+        spans = duration(times[at - first : max(stop, at) - first]) / state["speed"][i]
         last = ends[-1] if ends else 0.0
         ends += [round(last + float(total), 4) for total in spans.cumsum(0)]
 
@@ -245,6 +262,69 @@ class SpeakLite:
 
     def _samples(self, frames: int) -> int:
         return frames * self.net.vae.config.hop
+
+
+@torch.inference_mode()
+def talk(model: SpeakLite, request: Said, more: Iterable[Said] = ()) -> Iterator[Chunk]:
+    """Say a request in this thread, and what follows it, which is asked for when the rest depends on that.
+
+    Raises InvalidRequest, also if nothing that follows is the end.
+    """
+    state, later = model.open(request), iter(more)
+    while True:
+        if model.key(state) is None:
+            following = next(later, None)
+            if following is None:
+                raise InvalidRequest("the text has no end: the last of what is said has to say so")
+            state = model.update(state, following)
+            continue
+        ((made,),), state = model.step([None], state)
+        if made is not None:
+            yield made
+            if made.last:
+                return
+
+
+def speak(model: SpeakLite, request: Said) -> NDArray[np.float32]:
+    """All that a request says.  # [n]. Raises InvalidRequest."""
+    return join(list(talk(model, request))).data[:, 0]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a file of weights holds: the shapes of the networks, and the symbols from number 1 on."""
+
+    chunks: ChunkConfig
+    frames: FrameConfig
+    alphabet: str
+
+
+def save(
+    path: Path,
+    net: SpeakLiteNet,
+    voices: Mapping[str, Tensor],
+    alphabet: str,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write networks and voices, whole or not at all."""
+    frames = net.vae.config
+    assert isinstance(frames, FrameConfig)
+    kept = nn.Module()
+    for name, latents in voices.items():
+        kept.register_buffer(name, latents)
+    config = Config(net.dit.config, frames, alphabet)
+    checkpoint.save(path, nn.ModuleDict({"net": net, "voices": kept}), KIND, config, notes)
+
+
+def load(path: Path, device: str = "cpu") -> SpeakLite:
+    """What `save` wrote. Raises CheckpointError if it does not fit."""
+    header, tensors = checkpoint.read(path)
+    config = checkpoint.config(header, KIND, Config, path)
+    net = SpeakLiteNet(config.chunks, config.frames)
+    weights = {k.removeprefix("net."): v for k, v in tensors.items() if not k.startswith("voices.")}
+    checkpoint.fill(net, weights, path)
+    voices = {k.removeprefix("voices."): v.float() for k, v in tensors.items() if k.startswith("voices.")}
+    return SpeakLite(net.to(device).eval().requires_grad_(False), voices, config.alphabet)
 
 
 def _longer(x: Tensor, dim: int, length: int) -> Tensor:

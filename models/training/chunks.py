@@ -1,10 +1,10 @@
 """Train the transformer of speak-lite, on latents of speech whose symbols are timed."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +13,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from riverrun.models.speech.chunks import ChunkDit, placed
-from riverrun.models.training.loop import Optimizer, schedule
+from riverrun.models.speech.chunks import ChunkDit, logarithm, placed
+from riverrun.models.training.loop import Clock, Optimizer, keep, kept, schedule
 from riverrun.models.training.speech import note
 
 log = logging.getLogger(__name__)
-SHORT = 0.3  # frames: what is said faster counts as this long
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,12 @@ class Batch:
 class Draws:
     """Batches of clips of similar length, each with a voice prompt from another clip of who speaks, if there is one."""
 
-    def __init__(self, clips: Sequence[Utterance], recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self, clips: Sequence[Utterance], recipe: Recipe, device: torch.device, step: int = 0
+    ) -> None:
         self.clips = sorted(clips, key=lambda clip: len(clip.latents))
         self.recipe, self.device = recipe, device
-        self.dice = np.random.default_rng(recipe.seed)
+        self.dice = np.random.default_rng([recipe.seed, step])
         self.by_voice: dict[str, list[int]] = {}
         for i, clip in enumerate(self.clips):
             self.by_voice.setdefault(clip.voice, []).append(i)
@@ -137,6 +138,19 @@ class Course:
         self.optimizer = Optimizer(self.model, recipe.rate)
         self.device = device
 
+    def state(self) -> dict[str, Any]:
+        """What resuming needs."""
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        for name in ("model", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+
     def step(self, batch: Batch, rate: float, folding: bool) -> dict[str, Tensor]:
         """Learn from a batch at a share of the peak rate; give what was measured."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.half):
@@ -157,7 +171,7 @@ class Course:
         voice = model.hear(drawn(batch.voice), batch.heard & known)
         said = model.reader.spread(features, batch.owner, batch.share, batch.length) * spoken[..., None]
         flow = self._flow(batch, said, voice, spoken & known & folding)
-        wanted = batch.durations.clamp_min(SHORT).log()
+        wanted = logarithm(batch.durations)
         times = model.reader.durations(batch.symbols, features, voice["mean"])
         here = batch.symbols != 0
         return flow, F.l1_loss(times.float()[here], wanted[here])
@@ -193,28 +207,37 @@ def train(
     out: Path,
     device: torch.device,
     save: Callable[[ChunkDit, Path], None] | None = None,
+    resume: bool = False,
 ) -> list[dict[str, float]]:
-    """Train until the minutes are up; `model` ends with averaged weights. Give the log, also in `out`/log.jsonl."""
+    """Train until the minutes are up; `model` ends with averaged weights. Give the log, also in `out`/log.jsonl.
+
+    `save` is called each `save_minutes` and at the end, when `out`/last.pt gets what resuming needs: with `resume`, a
+    run goes on from there with the minutes it had left.
+    """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    course, rows = Course(model, recipe, device), list[dict[str, float]]()
-    begun = logged = saved = time.monotonic()
-    step, totals = 0, dict[str, list[Tensor]]()
-    for batch in Draws(clips, recipe, device):
-        if (progress := recipe.progress(step, time.monotonic() - begun)) >= 1:
+    course, step, spent = Course(model, recipe, device), 0, 0.0
+    if resume and (saved := kept(out, device)):
+        course.resume(saved["course"])
+        step, spent = saved["step"], saved["seconds"]
+    clock = Clock(recipe.log_seconds, recipe.save_minutes, spent)
+    rows, totals = list[dict[str, float]](), dict[str, list[Tensor]]()
+    for batch in Draws(clips, recipe, device, step):
+        if (progress := recipe.progress(step, clock.spent)) >= 1:
             break
         seen = course.step(batch, schedule(progress, step), progress >= 1 - recipe.folded)
         for name, value in seen.items():
             totals.setdefault(name, []).append(value)
         step += 1
-        if (now := time.monotonic()) - logged > recipe.log_seconds:
-            rows.append(note(out, step, now - begun, totals))
-            logged, totals = now, {}
-        if save and now - saved > 60 * recipe.save_minutes:
-            saved = now
+        if clock.logs():
+            rows.append(note(out, step, clock.spent, totals))
+            totals = {}
+        if save and clock.saves():
+            keep(out, {"course": course.state(), "step": step, "seconds": clock.spent})
             save(averaged(course), out)
     if totals:
-        rows.append(note(out, step, time.monotonic() - begun, totals))
+        rows.append(note(out, step, clock.spent, totals))
+        keep(out, {"course": course.state(), "step": step, "seconds": clock.spent})
     model.load_state_dict(averaged(course).state_dict())
     model.eval().requires_grad_(False)
     if save:

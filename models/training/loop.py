@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,31 @@ def schedule(progress: float, step: int) -> float:
     return min(1.0, (step + 1) / 100) * max(0.02, 1 - progress)
 
 
+class Clock:
+    """How long a run has taken, in all its parts, and when to log and to save. Units: seconds, minutes."""
+
+    def __init__(self, log_seconds: float, save_minutes: float, spent: float = 0.0) -> None:
+        self.begun = time.monotonic() - spent
+        self.logged = self.saved = time.monotonic()
+        self.log_seconds, self.save_seconds = log_seconds, 60 * save_minutes
+
+    @property
+    def spent(self) -> float:
+        return time.monotonic() - self.begun
+
+    def logs(self) -> bool:
+        """Whether it is time for a line in the log; then it is not for a while."""
+        due = time.monotonic() - self.logged > self.log_seconds
+        self.logged = time.monotonic() if due else self.logged
+        return due
+
+    def saves(self) -> bool:
+        """Whether it is time to save; then it is not for a while."""
+        due = time.monotonic() - self.saved > self.save_seconds
+        self.saved = time.monotonic() if due else self.saved
+        return due
+
+
 def agreed(value: float, accelerator: Any) -> float:
     """The first process's value, for all: clocks differ, and one that stops alone leaves the others waiting."""
     if accelerator.num_processes == 1:
@@ -66,6 +92,20 @@ def batches(mixtures: Any, batch: int, start: int, accelerator: Any) -> Iterator
     loader = DataLoader(mixtures, batch, sampler=mine, num_workers=1, prefetch_factor=4)
     for noisy, target in loader:
         yield noisy.to(accelerator.device), target.to(accelerator.device)
+
+
+def keep(out: Path, state: dict[str, Any]) -> None:
+    """Write what resuming needs to `out`/last.pt, whole or not at all."""
+    torch.save(state, out / "last.tmp")
+    (out / "last.tmp").replace(out / "last.pt")
+
+
+def kept(out: Path, device: torch.device) -> dict[str, Any] | None:
+    """What `keep` wrote; None if it did not."""
+    if not (out / "last.pt").exists():
+        return None
+    state: dict[str, Any] = torch.load(out / "last.pt", weights_only=True, map_location=device)
+    return state
 
 
 def note(out: Path, step: int, value: float, norm: float, progress: float) -> dict[str, float]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from riverrun.models.restoration.network import Restorer
 from riverrun.models.restoration.spectrum import analyse
 from riverrun.models.restoration.tasks import observe
-from riverrun.models.training.loop import Optimizer, agreed, batches, note, schedule
+from riverrun.models.training.loop import Optimizer, agreed, batches, keep, kept, note, schedule
 from riverrun.models.training.losses import Pesq, flow_loss, predictor_loss
 
 
@@ -64,8 +64,7 @@ def train(
     module.train().requires_grad_(True)
     model.to(accelerator.device)
     optimizer, step, spent, rows = Optimizer(module, recipe.rate), 0, 0.0, []
-    if resume and (out / "last.pt").exists():
-        saved = torch.load(out / "last.pt", weights_only=True, map_location=accelerator.device)
+    if resume and (saved := kept(out, accelerator.device)):
         prefix = f"{recipe.stage}."  # another stage may have gone on since
         module.load_state_dict(
             {k[len(prefix) :]: v for k, v in saved["model"].items() if k.startswith(prefix)}
@@ -128,5 +127,4 @@ def _save(out: File, model: Restorer, optimizer: Optimizer, step: int, seconds: 
         "step": step,
         "seconds": seconds,
     }
-    torch.save(state, out / "last.tmp")
-    (out / "last.tmp").replace(out / "last.pt")
+    keep(out, state)

@@ -3,22 +3,20 @@
 import json
 import logging
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from riverrun.models.checkpoint import build
-from riverrun.models.errors import ModelError
-from riverrun.models.speech.frames import FrameConfig, FrameDecoder, spectra
+from riverrun.models.speech.frames import FrameDecoder, spectra
 from riverrun.models.speech.vae import WaveVae, spread
 from riverrun.models.training.adversary import Judges, alike, deceived, judged
-from riverrun.models.training.loop import schedule
+from riverrun.models.training.loop import Clock, keep, kept, schedule
 from riverrun.models.training.losses import Pesq
 from riverrun.models.training.spectral import Spectral
 
@@ -88,6 +86,19 @@ class Course:
         self.pressure = torch.full((), math.log(0.01), device=device)  # log weight of the information
         self.together = 0  # steps with judges
         self.usual: Tensor | None = None  # size of the gradient
+
+    def state(self) -> dict[str, Any]:
+        """What resuming needs."""
+        parts: dict[str, Any] = {"model": self.model, "average": self.average, "judges": self.judges,
+                                 "learning": self.learning, "judging": self.judging}  # fmt: skip
+        states = {name: part.state_dict() for name, part in parts.items()}
+        return {**states, "pressure": self.pressure, "together": self.together, "usual": self.usual}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        for name in ("model", "average", "judges", "learning", "judging"):
+            getattr(self, name).load_state_dict(state[name])
+        self.pressure, self.together, self.usual = state["pressure"], state["together"], state["usual"]
 
     def step(self, sound: Tensor, rate: float, judging: bool) -> dict[str, Tensor]:
         """Learn from one batch of sound `[b, t]` at a share of the peak rate; give what was measured."""
@@ -179,31 +190,36 @@ def train(
     sound: Tensor,
     out: Path,
     save: Callable[[Course, Path], None] | None = None,
+    resume: bool = False,
 ) -> list[dict[str, float]]:
     """Train until the minutes are up; `model` ends with averaged weights. Give the log, also in `out`/log.jsonl.
 
-    `sound` is 16-bit, `[n]`, on the device to train on; `save` is called each `save_minutes` and at the end.
+    `sound` is 16-bit, `[n]`, on the device to train on; `save` is called each `save_minutes` and at the end, when
+    `out`/last.pt gets what resuming needs: with `resume`, a run goes on from there with the minutes it had left.
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    course = Course(model, recipe, sound.device)
-    crops = Crops(sound, recipe.frames * model.config.hop, recipe.seed)
-    rows: list[dict[str, float]] = []
-    begun = logged = saved = time.monotonic()
-    step, totals = 0, dict[str, list[Tensor]]()
-    while (progress := recipe.progress(step, time.monotonic() - begun)) < 1:
+    course, step, spent = Course(model, recipe, sound.device), 0, 0.0
+    if resume and (saved := kept(out, sound.device)):
+        course.resume(saved["course"])
+        step, spent = saved["step"], saved["seconds"]
+    crops = Crops(sound, recipe.frames * model.config.hop, recipe.seed + step)
+    clock = Clock(recipe.log_seconds, recipe.save_minutes, spent)
+    rows, totals = list[dict[str, float]](), dict[str, list[Tensor]]()
+    while (progress := recipe.progress(step, clock.spent)) < 1:
         seen = course.step(crops.draw(recipe.batch), schedule(progress, step), progress >= recipe.alone)
         for name, value in seen.items():
             totals.setdefault(name, []).append(value)
         step += 1
-        if (now := time.monotonic()) - logged > recipe.log_seconds:
-            rows.append(note(out, step, now - begun, totals))
-            logged, totals = now, {}
-        if save and now - saved > 60 * recipe.save_minutes:
-            saved = now
+        if clock.logs():
+            rows.append(note(out, step, clock.spent, totals))
+            totals = {}
+        if save and clock.saves():
+            keep(out, {"course": course.state(), "step": step, "seconds": clock.spent})
             save(course, out)
     if totals:
-        rows.append(note(out, step, time.monotonic() - begun, totals))
+        rows.append(note(out, step, clock.spent, totals))
+        keep(out, {"course": course.state(), "step": step, "seconds": clock.spent})
     model.load_state_dict(averaged(course).state_dict())
     model.eval().requires_grad_(False)
     if save:
@@ -233,22 +249,3 @@ def note(out: Path, step: int, seconds: float, totals: dict[str, list[Tensor]]) 
         file.write(json.dumps(row) + "\n")
     log.info(" ".join(f"{name} {value:g}" for name, value in row.items()))
     return row
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a config file says."""
-
-    model: FrameConfig
-    recipe: Recipe = Recipe()
-
-
-def read(config: Path) -> tuple[FrameConfig, Recipe]:
-    """Parse a config file. Raises ModelError if it is missing, no TOML, or has unknown or missing keys."""
-    import tomllib
-
-    try:
-        plan = build(Plan, tomllib.loads(config.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ModelError) as error:
-        raise ModelError(f"{config} is not a training config: {error}") from error
-    return plan.model, plan.recipe

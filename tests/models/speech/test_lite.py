@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from riverrun.media import Chunk, join
+from riverrun.media import join
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.speech.chunks import ChunkConfig
 from riverrun.models.speech.frames import FrameConfig
-from riverrun.models.speech.lite import Said, SpeakLite, SpeakLiteNet
+from riverrun.models.speech.lite import Said, SpeakLite, SpeakLiteNet, talk
 from riverrun.models.state import load, save
 from riverrun.models.training.chunks import Draws, Recipe, Utterance, train
 from riverrun.streaming.engine import Engine, run
@@ -34,17 +34,7 @@ def model() -> SpeakLite:
 
 
 def spoken(model: SpeakLite, request: Said, *more: Said) -> np.ndarray:
-    """Step a session until its last chunk, giving it more text whenever it has nothing to do."""
-    state, out, later = model.open(request), list[Chunk](), list(more)
-    with torch.inference_mode():
-        while not out or not out[-1].last:
-            if model.key(state) is None:
-                state = model.update(state, later.pop(0))
-                continue
-            ((made,),), state = model.step([None], state)
-            if made is not None:
-                out.append(made)
-    return join(out).data
+    return join(list(talk(model, request, more))).data
 
 
 @pytest.mark.parametrize("cuts", [[1], [5], [14], [2, 3, 9], list(range(1, 15))], ids=str)
@@ -61,6 +51,11 @@ def test_the_end_may_be_told_later_and_alone(model: SpeakLite) -> None:
     whole = spoken(model, Said(TEXT, seed=7))
     late = spoken(model, Said(TEXT, end=False, seed=7), Said((), end=True, seed=7))
     assert np.allclose(late, whole, atol=1e-5)
+
+
+def test_a_text_without_an_end_is_told(model: SpeakLite) -> None:
+    with pytest.raises(InvalidRequest, match="no end"):
+        spoken(model, Said(TEXT, end=False))
 
 
 def test_nothing_to_say_is_an_empty_end(model: SpeakLite) -> None:

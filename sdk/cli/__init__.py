@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-COMMANDS = ("restore", "batch", "serve", "top", "models", "load", "bench", "check", "train", "demo")
+COMMANDS = ("restore", "speak", "batch", "serve", "top", "models", "load", "bench", "check", "train", "demo")
 
 
 class Lazy(TyperGroup):
@@ -50,7 +50,7 @@ def _root(
         False, "--version", help="Print the version.", callback=_version, is_eager=True
     ),
 ) -> None:
-    """Clean, serve, measure and train on your own machine, chunk by chunk."""
+    """Clean, speak, serve, measure and train on your own machine, chunk by chunk."""
 
 
 def expected() -> tuple[type[Exception], ...]:

@@ -1,0 +1,227 @@
+"""Speech from text in this process: a text of any length, sentence by sentence, in a voice."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from riverrun.files import PIPE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from riverrun.media import Chunk
+
+HEARD = 15.0  # seconds of a recording that a voice is taken from
+LIMIT = 300  # characters that are said in one go at most
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Whose voice: a name the model knows, or a recording, with what is said in it where the model needs that."""
+
+    name: str = ""
+    sound: "NDArray[Any] | None" = None  # [n], at the model's rate
+    transcript: str = ""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How it is said. `steps` None is what the model does by default."""
+
+    speed: float = 1.0
+    seed: int = 0
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was said. Units: `seconds` of sound, `elapsed` seconds of work, `first` seconds until there was sound."""
+
+    path: str
+    seconds: float
+    elapsed: float
+    first: float
+
+
+class Voiced(Protocol):
+    """A model as a Speaker uses it."""
+
+    rate: int
+    names: tuple[str, ...]
+    """Of the voices it knows."""
+
+    def say(self, texts: Iterable[str], voice: Voice, manner: Manner) -> "Iterator[Chunk]":
+        """Sound of sentences as they come. Raises InvalidRequest."""
+        ...
+
+
+class Lite:
+    """A model that was trained by `riverrun train speech`: one stream, however many sentences."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        from riverrun.models.speech.lite import load
+
+        self.model = load(path, device)
+        self.rate, self.names = int(self.model.spec.gives[0].rate), tuple(sorted(self.model.voices))
+
+    def say(self, texts: Iterable[str], voice: Voice, manner: Manner) -> "Iterator[Chunk]":
+        """As Voiced.say."""
+        from riverrun.models.speech.lite import Said, talk
+
+        name, steps = self._voice(voice), Said.steps if manner.steps is None else manner.steps
+
+        def said(symbols: list[int], end: bool) -> Said:
+            return Said(tuple(symbols), end, name, manner.speed, manner.seed, steps)
+
+        def more() -> Iterator[Said]:
+            yield from (said(self._symbols(text), False) for text in texts)
+            yield said([], True)
+
+        yield from talk(self.model, said([], False), more())
+
+    def _voice(self, voice: Voice) -> str:
+        """The name of a voice; a recording gets one."""
+        if voice.sound is None:
+            return voice.name or (self.names[0] if self.names else "")
+        self.model.listen("recording", voice.sound)
+        return "recording"
+
+    def _symbols(self, text: str) -> list[int]:
+        """A sentence in the model's alphabet, with a pause before and after it."""
+        from riverrun.models.errors import InvalidRequest
+        from riverrun.models.speech.reading import phonemes
+        from riverrun.models.speech.reading.normal import normalise
+
+        read, alphabet = phonemes.best("en-US"), phonemes.Alphabet(self.model.alphabet)
+        if not set(read.alphabet.symbols) <= set(alphabet.symbols):
+            raise InvalidRequest("this model reads phonemes: pip install 'riverrun[phonemes]'")
+        sounds = read(normalise(text))
+        return alphabet.encode(f" {phonemes.written(sounds)} ") if sounds else []
+
+
+class Published:
+    """A published LongCat-AudioDiT checkpoint, in its folder: each sentence is a clip of its own."""
+
+    def __init__(self, path: Path, tokens: Path, device: str) -> None:
+        from riverrun.models.speech.longcat import load
+        from riverrun.models.speech.text import tokenizer
+
+        self.model = load(path, device)
+        self.tokens = tokenizer(tokens, self.model.config.text.vocabulary)
+        self.rate = self.model.config.vae.rate
+        self.names: tuple[str, ...] = ()
+
+    def say(self, texts: Iterable[str], voice: Voice, manner: Manner) -> "Iterator[Chunk]":
+        """As Voiced.say."""
+        import numpy as np
+
+        from riverrun.media import Chunk
+        from riverrun.models.errors import InvalidRequest
+        from riverrun.models.speech.synthesis import Prompt, Settings, synthesise
+
+        if voice.name:
+            raise InvalidRequest(
+                f"voice is {voice.name!r}, and this model knows none by name: give a recording"
+            )
+        prompt = None if voice.sound is None else Prompt(voice.sound, voice.transcript)
+        settings = Settings(seed=manner.seed, speed=manner.speed)
+        settings = settings if manner.steps is None else replace(settings, steps=manner.steps)
+        at = 0
+        for text in texts:
+            sound = synthesise(self.model, self.tokens, text, prompt, settings)[:, None]
+            yield Chunk(sound, at, self.rate)
+            at += len(sound)
+        yield Chunk(np.zeros((0, 1), np.float32), at, self.rate, last=True)
+
+
+class Speaker:
+    """A model and a voice made ready to say any number of texts."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        voice: str | None = None,
+        transcript: str = "",
+        tokenizer: str | None = None,
+        device: str = "cpu",
+        speed: float = 1.0,
+        seed: int = 0,
+        steps: int | None = None,
+    ) -> None:
+        """`model` is a file of `riverrun train speech` or a published checkpoint, `voice` a name or a recording.
+
+        A published checkpoint needs the `transcript` of the recording, and the folder of the `tokenizer` if that is
+        another. Raises CheckpointError or InvalidRequest if there is no such model or voice, MediaError for a recording
+        that is not usable.
+        """
+        from riverrun.models.errors import InvalidRequest
+
+        path = Path(model)
+        if not path.exists():
+            raise InvalidRequest(f"model is {model!r}, and there is no such file or folder")
+        folder = path if path.is_dir() else path.parent
+        if (folder / "config.json").exists():
+            self.model: Voiced = Published(path, Path(tokenizer) if tokenizer else folder, device)
+        else:
+            self.model = Lite(path, device)
+        self.voice = self._voice(voice, transcript)
+        self.manner = Manner(speed, seed, steps)
+
+    @property
+    def rate(self) -> int:
+        """Samples a second."""
+        return self.model.rate
+
+    def say(self, text: "str | Iterable[str]") -> "Iterator[Chunk]":
+        """Sound of a text, or of one that comes in pieces, as it is made.
+
+        Raises InvalidRequest for what cannot be said; what was made before has been given by then.
+        """
+        from riverrun.models.speech.reading.sentences import Sentences
+
+        def sentences() -> Iterator[str]:
+            cut = Sentences(LIMIT)
+            for piece in [text] if isinstance(text, str) else text:
+                yield from (found.text for found in cut.feed(piece))
+            yield from (found.text for found in cut.flush())
+
+        return self.model.say(sentences(), self.voice, self.manner)
+
+    def file(self, text: "str | Iterable[str]", target: str, *, force: bool = False) -> Made:
+        """Say a text into a file, which appears whole or not at all, or a pipe.
+
+        Raises MediaError if the target is there and not to be replaced, InvalidRequest for what cannot be said.
+        """
+        from riverrun.local import guard
+        from riverrun.media import UnsupportedMedia, Writer
+
+        begun, first, ticks = time.perf_counter(), 0.0, 0
+        place: Any = sys.stdout.buffer if target == PIPE else guard(PIPE, target, force)
+        with Writer(place, rate=self.rate, channels=1, format="wav" if target == PIPE else None) as writer:
+            for chunk in self.say(text):
+                first = first or time.perf_counter() - begun
+                ticks += len(chunk)
+                writer.put(replace(chunk, data=chunk.data.clip(-1, 1)))
+            if not ticks:
+                raise UnsupportedMedia("the text holds nothing that can be said")
+        return Made(target, ticks / self.rate, time.perf_counter() - begun, first)
+
+    def _voice(self, voice: str | None, transcript: str) -> Voice:
+        """A voice by name, or from the beginning of a recording."""
+        from riverrun.models.errors import InvalidRequest
+
+        if voice is None or voice in self.model.names:
+            return Voice(voice or "")
+        if not Path(voice).is_file():
+            known = ", ".join(self.model.names) or "none by name"
+            raise InvalidRequest(f"voice is {voice!r}, expected one of {known}, or a recording")
+        from riverrun.media import open_media
+        from riverrun.models.training.corpus import decode
+
+        with open_media(voice):
+            sound = decode(Path(voice), self.rate)[: round(HEARD * self.rate)]
+        return Voice("", sound, transcript)

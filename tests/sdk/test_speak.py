@@ -1,0 +1,146 @@
+"""riverrun speak: a text becomes sound, with either kind of model, and what cannot be said is told in a line."""
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from riverrun.cli import main
+from riverrun.media import read
+from riverrun.models.errors import InvalidRequest
+from riverrun.models.speech.chunks import ChunkConfig
+from riverrun.models.speech.frames import FrameConfig
+from riverrun.models.speech.lite import SpeakLiteNet, save
+from riverrun.models.speech.reading.phonemes import LETTERS, PHONEMES
+from riverrun.speaker import Speaker
+from tests.models.speech.conftest import LONGCAT, letters
+from tests.sdk.mutants import write
+
+__all__ = ["letters"]
+TEXT = "Hello there. It is 5 o'clock!"
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of a tiny model."""
+    return made(tmp_path_factory.mktemp("lite") / "speak.safetensors", PHONEMES.symbols)
+
+
+def made(path: Path, alphabet: str) -> Path:
+    torch.manual_seed(0)
+    net = SpeakLiteNet(
+        ChunkConfig(PHONEMES.size, 4, 16, 1, 2, 2.0, chunk=8, past=16, reads=1, hears=1, pool=4),
+        FrameConfig(4, 60, 2, (8, 1, 1), (8, 1, 1), noise=True),
+    )
+    torch.nn.init.constant_(net.dit.reader.time.bias, 1.5)
+    save(path, net, {"anna": torch.randn(20, 4), "ben": torch.randn(20, 4)}, alphabet)
+    return path
+
+
+def speak(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["speak", *arguments])
+    return int(ended.value.code or 0)
+
+
+def test_a_text_becomes_a_file(lite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "hello.wav"
+    assert speak(TEXT, "--model", str(lite), "-o", str(out), "--voice", "ben") == 0
+    sound, rate = read(out)
+    assert rate == 24_000 and len(sound) > 1000
+    told = capsys.readouterr().err
+    assert str(out) in told and "real-time factor" in told and "first sound after" in told
+    assert speak(TEXT, "--model", str(lite), "-o", str(out)) == 1
+    assert "--force" in capsys.readouterr().err
+
+
+def test_a_pipe_is_said_as_it_comes_and_as_the_whole(
+    lite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speak(TEXT, "--model", str(lite), "-o", str(tmp_path / "whole.wav"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(TEXT.replace(". ", ".\n")))
+    speak("-", "--model", str(lite), "-o", str(tmp_path / "piped.wav"))
+    whole, piped = (read(tmp_path / f"{name}.wav")[0] for name in ("whole", "piped"))
+    assert np.array_equal(whole, piped)
+
+
+def test_text_is_asked_for_no_sooner_than_it_is_needed(lite: Path) -> None:
+    asked = list[int]()
+
+    def texts() -> Iterator[str]:
+        for i in range(50):
+            asked.append(i)
+            yield f"This is the sentence that has the number {i}. "
+
+    stream = Speaker(str(lite)).say(texts())
+    next(stream)
+    assert len(asked) < 5
+
+
+def test_voices_are_listed_and_recordings_are_heard(
+    lite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert speak("", "--model", str(lite), "--voices") == 0
+    assert capsys.readouterr().out.split() == ["anna", "ben"]
+    for i, name in enumerate(("one.wav", "two.wav")):
+        noise = 0.1 * np.random.default_rng(i).standard_normal((30_000, 2)).astype(np.float32)
+        write(tmp_path / name, noise, 8_000, "pcm_s16le")
+    said = [
+        np.concatenate([chunk.data for chunk in Speaker(str(lite), voice=str(voice)).say(TEXT)])
+        for voice in (tmp_path / "one.wav", tmp_path / "two.wav", tmp_path / "one.wav")
+    ]
+    assert np.array_equal(said[0], said[2])
+
+
+def test_a_published_checkpoint_says_each_sentence(letters: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hello.wav"
+    options = [
+        "--model",
+        str(LONGCAT / "weights.safetensors"),
+        "--tokenizer",
+        str(letters),
+        "--steps",
+        "2",
+        "-o",
+        str(out),
+    ]
+    assert speak("Hello there. And again.", *options) == 0
+    first, rate = read(out)
+    assert rate == 24_000 and len(first) == 2048 * (10 + 8), "at 0.082 s a letter"
+    write(tmp_path / "voice.wav", np.zeros((9000, 1), np.float32), 24_000, "pcm_s16le")
+    cloned = [*options, "--force", "--voice", str(tmp_path / "voice.wav")]
+    assert speak("Hello there.", *cloned, "--transcript", "Ten letter") == 0
+    assert len(read(out)[0]) == 2048 * 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["Hello", "--voice", "carl"], "voice is 'carl', expected one of anna, ben, or a recording"),
+        (["  \U0001f600 "], "nothing that can be said"),
+        (["你好"], "你好"),
+        (["Hello", "--steps", "99"], "steps is 99, expected 1 to 64"),
+    ],
+    ids=["voice", "nothing", "script", "steps"],
+)
+def test_what_cannot_be_said_is_told_and_nothing_is_written(
+    lite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], why: str
+) -> None:
+    out = tmp_path / "out.wav"
+    assert speak(*arguments, "--model", str(lite), "-o", str(out)) == 1
+    told = capsys.readouterr().err
+    assert why in told and "Traceback" not in told and not out.exists()
+
+
+def test_a_model_that_is_not_there_or_is_another_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert speak("Hello", "--model", str(tmp_path / "gone.safetensors")) == 1
+    assert "no such file or folder" in capsys.readouterr().err
+    letters_only = made(tmp_path / "letters.safetensors", LETTERS.symbols)
+    with pytest.raises(InvalidRequest, match="phonemes"):
+        list(Speaker(str(letters_only)).say("Hello"))

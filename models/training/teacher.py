@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riverrun.models.errors import CheckpointError, InvalidRequest
-from riverrun.models.training.corpus import RATE, resample
 
 SPOKEN = 24_000  # Hz, what the teacher gives
 TOKENS = 508  # a sentence is cut there: its context holds 510 with both ends
@@ -55,6 +54,12 @@ class Teacher:
             self.voices = {name: packs[name] for name in sorted(packs.files)}
         self._spell = {"a": g2p(), "b": g2p(british=True)}
 
+    def phonemes(self, text: str, mix: dict[str, float]) -> str:
+        """What of a text is spoken, in misaki's notation, with the accent of the voice that counts most."""
+        sounds = self._spell[max(mix, key=lambda name: mix[name])[0]](text)
+        told = sounds if isinstance(sounds, str) else " ".join(sounds)
+        return "".join(c for c in told if c in self._vocab)[:TOKENS]
+
     def speak(self, text: str, mix: dict[str, float], speed: float = 1.0) -> Audio:
         """Read a text in a voice, or in a mix of voices {name: weight}.  # [t] float32 at 24 kHz
 
@@ -65,9 +70,7 @@ class Teacher:
                 raise InvalidRequest(f"voice is {name!r}, expected one of {', '.join(self.voices)}")
         total = sum(mix.values())
         style = sum(self.voices[name] * np.float32(weight / total) for name, weight in mix.items())
-        sounds = self._spell[max(mix, key=lambda name: mix[name])[0]](text)
-        phonemes = sounds if isinstance(sounds, str) else " ".join(sounds)
-        tokens = [self._vocab[c] for c in phonemes if c in self._vocab][:TOKENS]
+        tokens = [self._vocab[c] for c in self.phonemes(text, mix)]
         row = np.asarray(style)[min(len(tokens), len(np.asarray(style)) - 1)].reshape(1, -1)
         feeds = {
             "tokens": np.array([[0, *tokens, 0]], np.int64),
@@ -84,10 +87,11 @@ def read_aloud(
     seed: int = 0,
     held_out: Sequence[str] = HELD_OUT,
 ) -> int:
-    """Write each sentence as a 16 kHz WAV in a random voice or mix, and a manifest.jsonl; return their count.
+    """Write each sentence as a 24 kHz WAV in a random voice or mix, and a manifest.jsonl; return their count.
 
-    The folder is then a source for corpus.build. Voices of `held_out` are not used. Mixes stay inside one
-    accent (the first letter of a voice's name), where they remain intelligible.
+    The folder is then a source for corpus.build; the manifest has what is said as text and as phonemes. Voices of
+    `held_out` are not used. Mixes stay inside one accent (the first letter of a voice's name), where they remain
+    intelligible.
     """
     from scipy.io import wavfile
 
@@ -99,10 +103,11 @@ def read_aloud(
         for text in sentences:
             mix = _mix(rng, names)
             speed = round(float(rng.uniform(0.85, 1.15)), 2)
-            sound = resample(teacher.speak(text, mix, speed), SPOKEN, RATE)
+            sound = teacher.speak(text, mix, speed)
             file = f"t{seed}_{count:06d}.wav"
-            wavfile.write(out / file, RATE, np.round(np.clip(sound, -1, 1) * 32767).astype(np.int16))
-            row = dict(file=file, split="train", text=text, voices=mix, speed=speed)
+            wavfile.write(out / file, SPOKEN, np.round(np.clip(sound, -1, 1) * 32767).astype(np.int16))
+            told = teacher.phonemes(text, mix)
+            row = dict(file=file, split="train", text=text, phonemes=told, voices=mix, speed=speed)
             manifest.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
     return count

@@ -56,6 +56,8 @@ def test_what_is_read_aloud_is_a_source(folder: Path, packages: list[dict[str, A
     count = read_aloud(Teacher(folder), ["One.", "Two words.", "Three of them."], tmp_path / "read", seed=3)
     index = build([tmp_path / "read"], tmp_path / "pool", least=0.5)
     assert count == 3 and len(index["file"]) == 3
+    rows = [json.loads(line) for line in (tmp_path / "read" / "manifest.jsonl").read_text().splitlines()]
+    assert all(len(row["phonemes"]) == len(row["text"]) for row in rows), "what is said, as it was spelt"
     assert not any("af_kore" in voice for voice in index["voice"])  # held out
     assert len({voice[:1] for voice in index["voice"]} - {"a", "b"}) == 0
 

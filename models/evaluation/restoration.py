@@ -1,7 +1,7 @@
 """The restoration bench: every system on every held-out item, judged, in one run; one table a part."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riverrun.models.evaluation.heldout import CONDITIONS, Item, digest
-from riverrun.models.evaluation.metrics import NAMES, interval, judge
+from riverrun.models.evaluation.metrics import NAMES, judge
 from riverrun.models.evaluation.peers import System, Timing
+from riverrun.models.evaluation.tables import cell, table
 
 Sound = NDArray[np.float32]
 Scores = dict[str, list[float]]  # item -> values in the order of NAMES
@@ -76,12 +77,12 @@ def tables(scores: dict[str, Scores], timings: dict[str, Timing], items: Sequenc
         lines += [
             f"**{part.capitalize()} speech** ({len(names)} mixtures, {len(speakers)} speakers; 95 % intervals)\n"
         ]
-        lines += _table(["", *NAMES], [[s, *_cells(scores[s], names)] for s in scores])
+        lines += table(["", *NAMES], [[s, *_cells(scores[s], names)] for s in scores])
     lines += ["**By condition, real speech** (PESQ / DistillMOS)\n"]
     lines += _by_condition(scores, items)
     lines += ["**Clean speech in** (PESQ of what comes out, both parts)\n"]
     clean = [i.name for i in items if i.condition == "clean"]
-    lines += _table(["", "PESQ"], [[s, _mean(scores[s], clean, 0)] for s in scores])
+    lines += table(["", "PESQ"], [[s, _mean(scores[s], clean, 0)] for s in scores])
     lines += ["**Delay and cost** on one core\n"]
     head = ["", "algorithmic ms", "p50 ms a hop", "p99", "hop ms", "total ms", "real-time factor"]
     rows = [
@@ -96,7 +97,7 @@ def tables(scores: dict[str, Scores], timings: dict[str, Timing], items: Sequenc
         ]
         for s, t in timings.items()
     ]
-    return "\n".join(lines + _table(head, rows))
+    return "\n".join(lines + table(head, rows))
 
 
 def _by_condition(scores: dict[str, Scores], items: Sequence[Item]) -> list[str]:
@@ -109,7 +110,7 @@ def _by_condition(scores: dict[str, Scores], items: Sequence[Item]) -> list[str]
             pair = (np.mean([values[n][k] for n in names]) for k in (0, NAMES.index("DistillMOS")))
             cells.append(" / ".join(f"{v:.2f}" for v in pair) if names else "")
         rows.append([system, *cells])
-    return _table(["", *kinds], rows)
+    return table(["", *kinds], rows)
 
 
 def _cells(scores: Scores, names: Sequence[str]) -> list[str]:
@@ -117,19 +118,7 @@ def _cells(scores: Scores, names: Sequence[str]) -> list[str]:
 
 
 def _mean(scores: Scores, names: Sequence[str], k: int) -> str:
-    if not names:
-        return ""
-    mean, low, high = interval([scores[name][k] for name in names])
-    return f"{mean:.2f} ({low:.2f}-{high:.2f})"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-        *("| " + " | ".join(row) + " |" for row in rows),
-        "",
-    ]
+    return cell([scores[name][k] for name in names])
 
 
 def pictures(systems: Sequence[System], items: Sequence[Item], out: Path) -> None:
@@ -220,7 +209,7 @@ def bench_vocoding(systems: Sequence[System], items: Sequence[Item], out: Path, 
     for part in ("real", "synthetic"):
         names = [i.name for i in items if i.part == part]
         lines += [f"**{part.capitalize()} speech** ({len(names)} clips)\n"]
-        lines += _table(["", *NAMES], [[s, *_cells(scores[s], names)] for s in scores])
+        lines += table(["", *NAMES], [[s, *_cells(scores[s], names)] for s in scores])
     text = "\n".join(lines)
     (out / "vocoding.md").write_text(text)
     return text

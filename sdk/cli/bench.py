@@ -64,6 +64,25 @@ def vocode(
     typer.echo(bench_vocoding(systems, items(real, synthetic), out, tell))
 
 
+@app.command()
+def autoencoder(
+    weights: Annotated[
+        Path, typer.Argument(metavar="WEIGHTS", help="What `riverrun train speech` made of it.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Recordings it has not learned from.")],
+    count: Annotated[int, typer.Option(min=1, help="How many of them.")] = 60,
+) -> None:
+    """Judge what is left of recordings that have been latents of speech."""
+    import torch
+
+    from riverrun.models.evaluation.autoencoder import bench, recordings
+    from riverrun.models.speech.vae import load
+
+    torch.set_num_threads(1)
+    model = load(weights)
+    typer.echo(bench(model, list(recordings(folder, count, model.config.rate))))
+
+
 def loaded(task: str, model: str | None) -> tuple[str, Any]:
     """The name and the model to judge."""
     from riverrun import models

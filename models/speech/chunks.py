@@ -70,15 +70,15 @@ class ChunkConfig:
         return self.width // self.heads
 
 
-def placed(ends: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+def placed(ends: Tensor, start: int, stop: int, begin: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """What `Reader.spread` needs of frames `start` to `stop`, given the frame at which each symbol ends, `[n]`.
 
-    A frame belongs to the symbol that its middle lies in, or to none after the last.
+    `begin` is where the first one begins. A frame is of the symbol that its middle lies in, or of none after the last.
     """
     middles = torch.arange(start, stop, device=ends.device) + 0.5
     owner = torch.searchsorted(ends, middles, right=True)
     known = owner.clamp_max(len(ends) - 1)
-    begins = F.pad(ends, (1, 0))[known]
+    begins = F.pad(ends, (1, 0), value=begin)[known]
     length = ends[known] - begins
     share = ((middles - begins) / length.clamp_min(1e-3)).clamp(0, 1)
     return torch.where(owner < len(ends), owner, -1), share, length

@@ -3,7 +3,7 @@
     plan: read symbols, time them until a chunk is covered ── flow: an evaluation, `steps` times ── say: keep, decode
      └── nothing to do until there is more text, or its end
 
-The symbols that are kept are all of a text; what is computed is of a window of them.
+Of a text only the symbols are kept that are to be said or seen, so that it may be of any length.
 """
 
 import math
@@ -98,7 +98,8 @@ class SpeakLite:
         if "seed" in decoder:
             decoder["seed"] = [request.seed]
         return {
-            "symbols": [list(request.symbols)], "ends": [[]], "over": [request.end], "voice": [request.voice],
+            "symbols": [list(request.symbols)], "begun": [0.0], "ends": [[]], "over": [request.end],
+            "voice": [request.voice],
             "speed": [request.speed], "seed": [request.seed], "steps": [request.steps],
             "phase": [0], "frame": [0], "x": weight.new_zeros(1, chunk, c),
             "said": weight.new_zeros(1, chunk, self.config.width), "past": self.net.dit.start(1), "decoder": decoder,
@@ -168,7 +169,7 @@ class SpeakLite:
         ends, at = state["ends"][i], len(state["ends"][i])
         stop = min(self._ready_at(state, i), first + self.reach + AHEAD)
         spans = duration(times[at - first : max(stop, at) - first]) / state["speed"][i]
-        last = ends[-1] if ends else 0.0
+        last = ends[-1] if ends else state["begun"][i]
         ends += [round(last + float(total), 4) for total in spans.cumsum(0)]
 
     def _begin(self, state: State, i: int, first: int, features: Tensor) -> Chunk | None:
@@ -180,9 +181,9 @@ class SpeakLite:
             return Chunk(torch.zeros(0, 1).numpy(), self._samples(frame), rate, last=True)
         if not complete and (not ends or ends[-1] < frame + chunk):
             return None
-        known = torch.tensor(ends, device=features.device)
-        known[-1] = max(float(known[-1]), frame + chunk)  # the last symbol lasts to the end of its chunk
-        owner, share, length = (part[None] for part in placed(known, frame, frame + chunk))
+        known = torch.tensor([end - frame for end in ends], device=features.device)
+        known[-1] = known[-1].clamp_min(chunk)  # the last symbol lasts to the end of its chunk
+        owner, share, length = (part[None] for part in placed(known, 0, chunk, state["begun"][i] - frame))
         state["said"][i] = self.net.dit.reader.spread(features, owner - first, share, length)[0]
         ticks = range(frame, frame + chunk)
         state["x"][i] = noise_rows([state["seed"][i]] * chunk, ticks, (self.config.latent,)).to(state["x"])
@@ -204,7 +205,15 @@ class SpeakLite:
             left = self._total(state["ends"][i]) - frame if last else self.config.chunk
             data = row[0, : self._samples(left), None].numpy().copy()
             outputs.append((Chunk(data, self._samples(frame), self.spec.gives[0].rate, last=last),))
+            self._forget(state, i)
         return outputs, state
+
+    def _forget(self, state: State, i: int) -> None:
+        """Drop the symbols that nothing is said of any more, nor with."""
+        past = max(0, self._first(state, i))
+        if past:
+            state["begun"][i] = state["ends"][i][past - 1]
+            state["ends"][i], state["symbols"][i] = state["ends"][i][past:], state["symbols"][i][past:]
 
     # What a state tells
 

@@ -53,6 +53,19 @@ def test_the_end_may_be_told_later_and_alone(model: SpeakLite) -> None:
     assert np.allclose(late, whole, atol=1e-5)
 
 
+def test_a_text_of_any_length_takes_no_more_memory(model: SpeakLite) -> None:
+    kept, state = list[int](), model.open(Said((), end=False, steps=1))
+    with torch.inference_mode():
+        for i in range(20):
+            state = model.update(state, Said(TEXT, end=i == 19))
+            while model.key(state) is not None:
+                ((made,),), state = model.step([None], state)
+                if made is not None and made.last:
+                    break
+            kept.append(len(state["symbols"][0]))
+    assert state["frame"][0] > 500 and max(kept) < 2 * len(TEXT) + 2 * model.reach
+
+
 def test_a_text_without_an_end_is_told(model: SpeakLite) -> None:
     with pytest.raises(InvalidRequest, match="no end"):
         spoken(model, Said(TEXT, end=False))

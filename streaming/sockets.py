@@ -106,6 +106,8 @@ class Socket(WebSocketsSansIOProtocol):
     """A WebSocket that ends with its ping, or `stall` seconds after its application, whatever is still unsent."""
 
     stall = 30.0
+    last: asyncio.TimerHandle | None = None
+    lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -113,6 +115,12 @@ class Socket(WebSocketsSansIOProtocol):
             found = transport.get_extra_info("socket")
             if found is not None and found.family != getattr(socket, "AF_UNIX", None):
                 found.setsockopt(socket.IPPROTO_TCP, unsent, UNSENT)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        if self.last:
+            self.last.cancel()  # it would hold all of the connection until then
+        super().connection_lost(exc)
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
@@ -122,4 +130,5 @@ class Socket(WebSocketsSansIOProtocol):
         try:
             await super().run_asgi()
         finally:
-            self.loop.call_later(self.stall, self.transport.abort)
+            if not self.lost:
+                self.last = self.loop.call_later(self.stall, self.transport.abort)

@@ -1,7 +1,9 @@
 """Connections whose client stops: they end in bounded time, free what they held, and hurt nobody else."""
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from riverrun.streaming import wire
 from riverrun.streaming.hub import Hub
+from riverrun.streaming.sockets import Socket
 from tests.streaming.lines import freed, line
 from tests.streaming.serving import Peer, call, dial, noise, server
 from tests.streaming.test_http import Volume, recording
@@ -125,6 +128,29 @@ async def test_who_takes_nothing_of_a_reply_is_let_go() -> None:
             while not hub.replies:
                 await asyncio.sleep(0.01)
             await freed(hub, tasks, 20)
+
+
+async def test_a_connection_that_has_gone_is_held_by_nothing() -> None:
+    made: list[weakref.ref[asyncio.BaseTransport]] = []
+    begin = Socket.connection_made
+
+    def noted(self: Socket, transport: asyncio.BaseTransport) -> None:
+        made.append(weakref.ref(transport))
+        begin(self, transport)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Socket, "connection_made", noted)
+        async with server() as (at, _):
+            for _ in range(5):
+                async with dial(at) as peer:
+                    await peer.say(wire.Open("nothing", rate=16_000))
+                    await peer.until("error")
+            for _ in range(100):
+                gc.collect()
+                if made and not any(one() for one in made):
+                    break
+                await asyncio.sleep(0.02)
+            assert len(made) == 5 and not any(one() for one in made)
 
 
 async def test_an_address_has_so_many_connections_and_no_more() -> None:

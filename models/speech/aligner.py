@@ -286,9 +286,13 @@ def words(spans: Sequence[Span], seconds: float) -> list[Word]:
 
 
 def spell(logprobs: Tensor, symbols: str = SYMBOLS) -> str:
-    """The sounds a clip seems to hold, without its text: the likeliest of each frame, once.  # [t, symbols + 1]"""
-    likeliest = torch.unique_consecutive(logprobs.argmax(1))
-    return "".join(symbols[column - 1] for column in likeliest.tolist() if column != BLANK)
+    """The sounds a clip seems to hold, without its text: the likeliest of each frame, once.  # [t, symbols + 1]
+
+    What lasts less than the shortest sound is none.
+    """
+    columns, lengths = torch.unique_consecutive(logprobs.argmax(1), return_counts=True)
+    lasting = torch.unique_consecutive(columns[lengths >= SHORTEST])
+    return "".join(symbols[column - 1] for column in lasting.tolist() if column != BLANK)
 
 
 def load(file: Path) -> Aligner:

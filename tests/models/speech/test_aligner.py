@@ -122,6 +122,8 @@ def test_words_are_in_seconds() -> None:
 
 def test_what_is_heard_can_be_spelled() -> None:
     assert spell(heard("__hhæææt___kkɑɑɑ____")) == "hætkɑ"
+    told = heard("ss__sst")
+    assert spell(told) == "sst" and spell(told[:-1]) == "ss", "one frame is too short for a sound"
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,43 @@ def speech(
     typer.echo(f"{count} sentences in {out}")
 
 
+@app.command()
+def aligner(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see the README.")],
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="For all runs together, instead of what CONFIG says.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
+) -> None:
+    """Train what says when phonemes are spoken; called again, it goes on where it stopped."""
+    import logging
+
+    from riverrun.models.training import aligner as training
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    plan = training.read(config)
+    if minutes is not None:
+        plan = replace(plan, recipe=replace(plan.recipe, minutes=minutes))
+    typer.echo(training.run(plan, config.parent, fresh))
+
+
+@app.command()
+def alignments(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="What `train aligner` wrote.")],
+    corpus: Annotated[Path, typer.Argument(metavar="FOLDER", help="Speech, with phonemes in its manifest.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to fill.")],
+    least: Annotated[
+        float, typer.Option(min=0, max=1, help="Confidence below which a file is left out.")
+    ] = 0.5,
+) -> None:
+    """Write when each phoneme of a corpus is spoken."""
+    from riverrun.models.speech.aligner import load
+    from riverrun.models.training.alignments import write
+
+    kept, lost = write(load(weights), corpus, out, least)
+    typer.echo(f"{kept} files aligned, {lost} listed in {out / 'skipped.jsonl'}")
+
+
 def read(config: Path) -> Plan:
     """Parse a config file. Raises ModelError if it is missing, no TOML, or has unknown or missing keys."""
     import tomllib

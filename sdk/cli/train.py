@@ -79,7 +79,7 @@ def restoration(
 
 
 @app.command()
-def speech(
+def corpus(
     sentences: Annotated[Path, typer.Argument(metavar="TEXT", help="A text file, one sentence a line.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to fill.")],
     teacher: Annotated[
@@ -135,6 +135,30 @@ def alignments(
 
     kept, lost = write(load(weights), corpus, out, least)
     typer.echo(f"{kept} files aligned, {lost} listed in {out / 'skipped.jsonl'}")
+
+
+@app.command()
+def speech(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see the README.")],
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="For both parts and all runs, instead of what CONFIG says.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ... Default: the first there is.")] = None,
+) -> None:
+    """Train what speaks, an autoencoder and then a transformer; called again, it goes on where it stopped."""
+    import logging
+
+    import torch
+
+    from riverrun.models.training import speaking
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    plan = speaking.read(config)
+    if minutes is not None:
+        plan = speaking.shorten(plan, minutes)
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    typer.echo(speaking.run(plan, config.parent, chosen, fresh))
 
 
 def read(config: Path) -> Plan:

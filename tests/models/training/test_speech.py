@@ -7,15 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from riverrun.models.errors import ModelError
 from riverrun.models.evaluation.metrics import repetition
 from riverrun.models.speech.frames import FrameConfig
 from riverrun.models.speech.vae import WaveVae
 from riverrun.models.training.adversary import Judges, alike, judged
 from riverrun.models.training.spectral import Spectral, hearing, mel_filters
-from riverrun.models.training.speech import Course, Crops, Recipe, read, train
+from riverrun.models.training.speech import Course, Crops, Recipe, train
 
-RECIPES = Path(__file__).parents[3] / "models" / "training" / "recipes"
 TINY = FrameConfig(4, 60, 4, (16, 1, 1), (16, 1, 1))
 SMOKE = Recipe(minutes=5, steps=12, batch=2, frames=16, rate=5e-2, log_seconds=0, save_minutes=0)
 
@@ -101,12 +99,3 @@ def test_judges_learn_to_tell_recorded_from_decoded() -> None:
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
     assert alike(judges(recorded), judges(recorded)).item() == 0
-
-
-def test_the_recipe_in_the_package_is_read_and_others_are_refused(tmp_path: Path) -> None:
-    config, recipe = read(RECIPES / "speak-lite.toml")
-    assert config.hop == 960 and recipe.batch == 64
-    (tmp_path / "wrong.toml").write_text("[model]\nchannel = 3\n")
-    for name in ("wrong.toml", "missing.toml"):
-        with pytest.raises(ModelError, match=name):
-            read(tmp_path / name)

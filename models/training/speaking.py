@@ -1,0 +1,214 @@
+"""Train what speaks from folders of timed speech: the autoencoder, latents of the corpus, then the transformer."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor
+
+from riverrun.media import Chunk, Writer
+from riverrun.models import checkpoint
+from riverrun.models.errors import ModelError
+from riverrun.models.speech import lite
+from riverrun.models.speech import vae as autoencoder
+from riverrun.models.speech.chunks import ChunkConfig, ChunkDit
+from riverrun.models.speech.frames import FrameConfig
+from riverrun.models.speech.lite import SpeakLite, SpeakLiteNet
+from riverrun.models.speech.reading.phonemes import PHONEMES
+from riverrun.models.speech.vae import WaveVae
+from riverrun.models.training import alignments, chunks, speech
+from riverrun.models.training.chunks import Recipe as ChunkRecipe
+from riverrun.models.training.chunks import Utterance
+from riverrun.models.training.corpus import decode
+from riverrun.models.training.speech import Recipe as SoundRecipe
+
+log = logging.getLogger(__name__)
+Samples = NDArray[np.int16]
+PAUSE = " "  # at both ends of an utterance: the silence there
+PROMPT = 250  # latent frames of a voice that are kept with the weights
+SAMPLES = 3  # held-out sentences that are said whenever weights are written
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a config file says; paths are taken from the folder of the file.
+
+    `speech` are folders with a manifest, `timings` is what `riverrun train alignments` wrote for each of them;
+    `out` gets the sound, the latents, the logs, what resuming needs, samples, and at last speak.safetensors.
+    """
+
+    speech: tuple[str, ...]
+    timings: tuple[str, ...]
+    out: str
+    frames: FrameConfig = FrameConfig()
+    chunks: ChunkConfig = ChunkConfig()
+    autoencoder: SoundRecipe = SoundRecipe()
+    transformer: ChunkRecipe = ChunkRecipe()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Line:
+    """An utterance of a corpus: its sound, what is said in it, and when."""
+
+    path: Path
+    voice: str
+    split: str
+    timing: alignments.Timing
+
+
+def read(config: Path) -> Plan:
+    """Parse a config file. Raises ModelError if it is missing, no TOML, or has unknown or missing keys."""
+    import tomllib
+
+    try:
+        plan = checkpoint.build(Plan, tomllib.loads(config.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ModelError) as error:
+        raise ModelError(f"{config} is not a training config: {error}") from error
+    if len(plan.speech) != len(plan.timings) or not plan.speech:
+        raise ModelError(
+            f"{config} has {len(plan.speech)} folders of speech and {len(plan.timings)} of timings, expected as many"
+        )
+    if plan.chunks.symbols < PHONEMES.size:
+        raise ModelError(f"{config}: symbols is {plan.chunks.symbols}, and the alphabet has {PHONEMES.size}")
+    return plan
+
+
+def shorten(plan: Plan, minutes: float) -> Plan:
+    """The same with other minutes for all of it, shared out as before."""
+    whole = plan.autoencoder.minutes + plan.transformer.minutes or 1.0
+    parts = {name: replace(getattr(plan, name), minutes=getattr(plan, name).minutes * minutes / whole)
+             for name in ("autoencoder", "transformer")}  # fmt: skip
+    return replace(plan, **parts)
+
+
+def run(plan: Plan, base: Path, device: torch.device, fresh: bool = False) -> Path:
+    """Do what is not done yet of a plan; give the path of the weights. Raises ModelError where there is no speech."""
+    out = base / plan.out
+    out.mkdir(parents=True, exist_ok=True)
+    lines = sorted(listed(plan, base), key=lambda line: line.split != "train")
+    count = sum(line.split == "train" for line in lines)
+    if not count:
+        raise ModelError(f"{', '.join(plan.speech)} have no utterance that is timed and for training")
+    net = SpeakLiteNet(plan.chunks, plan.frames)
+    whole, ends = sound(lines, plan.frames.rate, out / "sound")
+    keep, pcm = keeper(plan.frames), torch.from_numpy(whole[: ends[count - 1]]).to(device)
+    speech.train(net.vae, plan.autoencoder, pcm, out / "autoencoder", keep, resume=not fresh)
+    del pcm
+    made = latents(net.vae.to(device), np.split(whole, ends[:-1]), out / "latents")
+    pace = plan.frames.rate / plan.frames.hop
+    clips = [utterance(line, torch.from_numpy(part), pace) for line, part in zip(lines, made, strict=True)]
+    taught, told = clips[:count], lines[count:][:SAMPLES]
+    voices = prompts(clips, lines)
+
+    def save(dit: ChunkDit, folder: Path) -> None:
+        net.dit = dit
+        lite.save(out / "speak.safetensors", net, voices, PHONEMES.symbols)
+        say(net, voices, told, folder / "samples")
+
+    chunks.train(net.dit, plan.transformer, taught, out / "transformer", device, save, resume=not fresh)
+    return out / "speak.safetensors"
+
+
+def listed(plan: Plan, base: Path) -> Iterator[Line]:
+    """Every utterance that is timed, the held-out ones too. Raises ModelError."""
+    for folder, timings in zip(plan.speech, plan.timings, strict=True):
+        times = {timing.file: timing for timing in alignments.read(base / timings)}
+        for text in (base / folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
+            row: dict[str, Any] = json.loads(text)
+            if timing := times.get(row["file"]):
+                voice = row.get("voices", folder)
+                yield Line(base / folder / row["file"], json.dumps(voice), row.get("split", "train"), timing)
+
+
+def sound(lines: Sequence[Line], rate: int, path: Path) -> tuple[Samples, list[int]]:
+    """All sound in a row, 16-bit, decoded once and kept for these files; and where each ends."""
+    names = [line.path.name for line in lines]
+    file, stamp = path.with_suffix(".npy"), path.with_suffix(".json")
+    if not stamp.exists() or json.loads(stamp.read_text())["files"] != names:
+        parts = [np.round(decode(line.path, rate).clip(-1, 1) * 32767).astype(np.int16) for line in lines]
+        np.save(file, np.concatenate(parts))
+        ends = np.cumsum([len(part) for part in parts]).tolist()
+        stamp.write_text(json.dumps({"files": names, "ends": ends}))
+    return np.load(file), json.loads(stamp.read_text())["ends"]
+
+
+def keeper(config: FrameConfig) -> "Callable[[speech.Course, Path], None]":
+    """What writes an autoencoder's weights as it learns."""
+
+    def keep(course: speech.Course, folder: Path) -> None:
+        checkpoint.save(folder / "last.safetensors", speech.averaged(course), autoencoder.KIND, config)
+
+    return keep
+
+
+@torch.inference_mode()
+def latents(vae: WaveVae, parts: Sequence[Samples], path: Path) -> list[NDArray[np.float16]]:
+    """Mean and spread of each frame of clips, worked out once and kept for this autoencoder.  # [t, 2 c] each"""
+    file, stamp, key = path.with_suffix(".npy"), path.with_suffix(".json"), _digest(vae)
+    counts = [vae.frames(len(part)) for part in parts]
+    if not stamp.exists() or json.loads(stamp.read_text()) != {"weights": key, "frames": sum(counts)}:
+        device, hop = next(vae.parameters()).device, vae.config.hop
+        rows = []
+        for part, count in zip(parts, counts, strict=True):
+            padded = np.pad(part.astype(np.float32) / 32767, (0, count * hop - len(part)))
+            both = torch.cat(vae.posterior(torch.from_numpy(padded)[None, None].to(device)), 1)
+            rows.append(rearrange(both, "1 c t -> t c").half().cpu().numpy())
+        np.save(file, np.concatenate(rows))
+        stamp.write_text(json.dumps({"weights": key, "frames": sum(counts)}))
+    return np.split(np.load(file), np.cumsum(counts)[:-1])
+
+
+def _digest(vae: WaveVae) -> str:
+    import hashlib
+
+    whole = hashlib.sha256()
+    for value in vae.encoder.state_dict().values():
+        whole.update(value.cpu().numpy().tobytes())
+    return whole.hexdigest()
+
+
+def utterance(line: Line, made: Tensor, rate: float) -> Utterance:
+    """A clip with its symbols, and the silence at both ends as a pause. Units: latent frames a second."""
+    timing = line.timing
+    frames = [(span.start * timing.seconds * rate, span.end * timing.seconds * rate) for span in timing.spans]
+    ends = [frames[0][0], *(end for _, end in frames), max(float(len(made)), frames[-1][1])]
+    return Utterance(made, torch.tensor(symbols(line)), torch.tensor(ends), line.voice)
+
+
+def symbols(line: Line) -> list[int]:
+    """What is said, between two pauses."""
+    return PHONEMES.encode(PAUSE + "".join(span.symbol for span in line.timing.spans) + PAUSE)
+
+
+def prompts(clips: list[Utterance], lines: list[Line]) -> dict[str, Tensor]:
+    """The means of some seconds of each voice that has a name of its own, held-out ones left out."""
+    voices: dict[str, Tensor] = {}
+    for clip, line in zip(clips, lines, strict=True):
+        names = json.loads(line.voice)
+        if line.split != "train" or len(names) != 1:
+            continue
+        name = names if isinstance(names, str) else next(iter(names))
+        known = voices.get(name, clip.latents[:0])
+        if len(known) < PROMPT:
+            voices[name] = torch.cat([known, clip.latents])[:PROMPT]
+    return {name: both.chunk(2, dim=1)[0].float() for name, both in voices.items()}
+
+
+def say(net: SpeakLiteNet, voices: dict[str, Tensor], told: list[Line], folder: Path) -> None:
+    """Write what held-out sentences sound like now, each in another voice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    training, rate = net.dit.training, net.vae.config.rate
+    speaker = SpeakLite(net.eval(), voices)
+    for line, voice in zip(told, sorted(voices) or [""], strict=False):
+        said = lite.speak(speaker, lite.Said(tuple(symbols(line)), voice=voice))
+        with Writer(folder / f"{line.path.stem}-{voice}.flac", rate=rate, channels=1) as writer:
+            writer.put(Chunk(said[:, None].clip(-1, 1), 0, rate, last=True))
+    net.dit.train(training)

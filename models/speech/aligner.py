@@ -8,6 +8,7 @@ Sources: Graves et al. 2006 (CTC); Viterbi 1967; arXiv 2201.03545 (ConvNeXt).
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -293,6 +294,11 @@ def spell(logprobs: Tensor, symbols: str = SYMBOLS) -> str:
     columns, lengths = torch.unique_consecutive(logprobs.argmax(1), return_counts=True)
     lasting = torch.unique_consecutive(columns[lengths >= SHORTEST])
     return "".join(symbols[column - 1] for column in lasting.tolist() if column != BLANK)
+
+
+def packaged() -> Path:
+    """The weights that come with the package."""
+    return Path(str(files("riverrun.assets"))) / "align-lite.safetensors"
 
 
 def load(file: Path) -> Aligner:

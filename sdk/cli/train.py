@@ -122,18 +122,20 @@ def aligner(
 
 @app.command()
 def alignments(
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="What `train aligner` wrote.")],
     corpus: Annotated[Path, typer.Argument(metavar="FOLDER", help="Speech, with phonemes in its manifest.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to fill.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="What `train aligner` wrote. Default: those of the package.")
+    ] = None,
     least: Annotated[
         float, typer.Option(min=0, max=1, help="Confidence below which a file is left out.")
     ] = 0.5,
 ) -> None:
     """Write when each phoneme of a corpus is spoken."""
-    from riverrun.models.speech.aligner import load
+    from riverrun.models.speech.aligner import load, packaged
     from riverrun.models.training.alignments import write
 
-    kept, lost = write(load(weights), corpus, out, least)
+    kept, lost = write(load(weights or packaged()), corpus, out, least)
     typer.echo(f"{kept} files aligned, {lost} listed in {out / 'skipped.jsonl'}")
 
 

@@ -1,6 +1,7 @@
 """Spans are those of the best path: no gap, no order changed, pauses only between words."""
 
 import math
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from riverrun.media import read
 from riverrun.models import checkpoint
 from riverrun.models.errors import CheckpointError, InvalidRequest
 from riverrun.models.speech.aligner import (
@@ -23,6 +25,7 @@ from riverrun.models.speech.aligner import (
     align,
     features,
     load,
+    packaged,
     path,
     reach,
     spell,
@@ -162,3 +165,12 @@ def test_weights_are_saved_with_their_symbols(tmp_path: Path) -> None:
     assert again.config == TINY and torch.allclose(model.hear(sound), again.hear(sound), atol=2e-2)
     with pytest.raises(CheckpointError, match="no such file"):
         load(tmp_path / "other.safetensors")
+
+
+def test_the_packaged_one_hears_speech_and_is_not_sure_where_there_is_none() -> None:
+    model = load(packaged())
+    sample = read(Path(str(files("riverrun.assets"))) / "sample-clean.flac")[0][:, 0]
+    heard = spell(model.hear(torch.from_numpy(sample)), model.config.symbols)
+    assert 5 < len(heard) / (len(sample) / 24_000) < 18, "sounds a second"
+    hiss = 0.1 * torch.randn(2 * 24_000)
+    assert model.align(hiss, "hˈaʊ ɑɹ ju").confidence < 0.3

@@ -231,7 +231,9 @@ def test_the_command_trains_and_writes_timings(
     assert told.exit_code == 0 and told.output.strip().endswith(str(weights))
     assert "phoneme error rate, held out: " in caplog.text
     out = tmp_path / "timings"
-    told = CliRunner().invoke(app, ["alignments", str(weights), str(corpus), str(out), "--least", "0"])
+    told = CliRunner().invoke(
+        app, ["alignments", str(corpus), str(out), "--weights", str(weights), "--least", "0"]
+    )
     assert told.exit_code == 0 and told.output.startswith("12 files aligned, 1 listed in")
 
 

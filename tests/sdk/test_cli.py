@@ -234,8 +234,10 @@ def test_every_command_has_help(command: str | None, capsys: pytest.CaptureFixtu
     ("arguments", "words"),
     [
         (["restoration", "gone.toml"], "gone.toml is not a training config"),
-        (["speech", "gone.txt", "out"], "gone.txt is not a text file"),
-        (["speech", __file__, "out", "--teacher", "nowhere"], "name the folder of the Kokoro model"),
+        (["speech", "gone.toml"], "gone.toml is not a training config"),
+        (["aligner", "gone.toml"], "gone.toml is not a training config"),
+        (["corpus", "gone.txt", "out"], "gone.txt is not a text file"),
+        (["corpus", __file__, "out", "--teacher", "nowhere"], "name the folder of the Kokoro model"),
     ],
 )
 def test_training_says_what_it_misses(

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
@@ -44,6 +44,7 @@ class Lane:
         self.name, self.clock, self.threads, self.device, self.urgent = name, clock, threads, device, urgent
         self.queue = Queue(Costs())
         self.seats: dict[str, Seat] = {}
+        self.live: Counter[str] = Counter()  # rows of live sessions, by model
         self.stepping: tuple[float, list[str]] | None = None  # since when, and whose step
         self.late: deque[float] = deque(
             maxlen=KEPT
@@ -137,8 +138,11 @@ class Lane:
 
     def _bound(self) -> None:
         """No step of several sessions may take longer than the shortest hop that is live."""
-        periods = [seat.session.period for seat in self.seats.values() if seat.session.fence is Fence.LIVE]
-        self.queue.longest = min(periods, default=float("inf"))
+        live = [seat for seat in self.seats.values() if seat.session.fence is Fence.LIVE]
+        self.queue.longest = min((seat.session.period for seat in live), default=float("inf"))
+        self.live.clear()
+        for seat in live:
+            self.live[seat.what] += seat.session.rows
 
     def _look(self, seat: Seat) -> None:
         if seat.name in self.queue:
@@ -242,9 +246,7 @@ class Lane:
         """
         if first.session.fence is not Fence.LIVE or self.load() < BUSY:
             return
-        alike = (seat.session for seat in self.seats.values() if seat.what == first.what)
-        live = sum(session.rows for session in alike if session.fence is Fence.LIVE)
-        total = min(live, first.model.spec.max_batch)
+        total = min(self.live[first.what], first.model.spec.max_batch)
         together = self.queue.costs.step(first.what, total) / total
         self.apart += FORGET * (min(first.cost / rows / together, MOST) - self.apart)
 

@@ -36,8 +36,10 @@ def recordings(folder: Path, count: int, rate: int, seed: int = 0) -> Iterator[t
         files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
     found = 0
     for i in np.random.default_rng(seed).permutation(len(files)):
+        if found == count:
+            return
         sound = decode(files[i], rate)
-        if len(sound) > SHORT * rate and found < count:
+        if len(sound) > SHORT * rate:
             found += 1
             yield files[i].name, sound
     if not found:
@@ -58,9 +60,7 @@ def bench(
     systems: dict[str, list[list[float]]] = {"recorded": [], "mean": [], "drawn": []}
     nats: list[float] = []
     for i, (_, sound) in enumerate(clips):
-        count = model.frames(len(sound))
-        padded = torch.from_numpy(np.pad(sound, (0, count * config.hop - len(sound))))
-        mean, spread = model.posterior(padded[None, None])
+        mean, spread = model.hear(sound)
         nats.append(float(0.5 * (mean**2 + spread**2 - 1 - 2 * spread.log()).sum(1).mean()))
         torch.manual_seed(i)
         made = {"mean": mean, "drawn": mean + spread * torch.randn_like(spread)}

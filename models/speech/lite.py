@@ -77,9 +77,7 @@ class SpeakLite:
     @torch.inference_mode()
     def listen(self, name: str, sound: NDArray[np.float32]) -> None:
         """Know a voice under a name, by what was recorded of it.  # [n], at the model's rate"""
-        vae = self.net.vae
-        padded = np.pad(sound, (0, -len(sound) % vae.config.hop))
-        mean, _ = vae.posterior(torch.from_numpy(padded)[None, None].to(self.net.dit.proj_out.weight))
+        mean, _ = self.net.vae.hear(sound)
         self.voices[name] = mean[0].T
         self.heard.pop(name, None)
 
@@ -125,7 +123,7 @@ class SpeakLite:
         phase = state["phase"][0]
         if phase:
             return "flow" if phase <= state["steps"][0] else "say", phase, state["steps"][0]
-        planned = state["over"][0] or self._timed(state) < self._ready(state)
+        planned = state["over"][0] or len(state["ends"][0]) < self._ready(state, 0)
         return "plan" if planned or self._covered(state) else None
 
     def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
@@ -167,7 +165,7 @@ class SpeakLite:
     def _time(self, state: State, i: int, first: int, times: Tensor) -> None:
         """Let ready symbols of a row's window end when their durations say."""
         ends, at = state["ends"][i], len(state["ends"][i])
-        stop = min(self._ready_at(state, i), first + self.reach + AHEAD)
+        stop = min(self._ready(state, i), first + self.reach + AHEAD)
         spans = duration(times[at - first : max(stop, at) - first]) / state["speed"][i]
         last = ends[-1] if ends else state["begun"][i]
         ends += [round(last + float(total), 4) for total in spans.cumsum(0)]
@@ -175,7 +173,7 @@ class SpeakLite:
     def _begin(self, state: State, i: int, first: int, features: Tensor) -> Chunk | None:
         """Set a row's next chunk up, if its text covers one; give the end if there is nothing more."""
         ends, frame, chunk = state["ends"][i], state["frame"][i], self.config.chunk
-        complete = state["over"][i] and len(ends) == len(state["symbols"][i])
+        complete = self._complete(state, i)
         if complete and frame >= self._total(ends):
             rate = self.spec.gives[0].rate
             return Chunk(torch.zeros(0, 1).numpy(), self._samples(frame), rate, last=True)
@@ -200,8 +198,7 @@ class SpeakLite:
         for i, row in enumerate(sound.float().cpu()):
             frame = state["frame"][i]
             state["frame"][i], state["phase"][i] = frame + self.config.chunk, 0
-            complete = state["over"][i] and len(state["ends"][i]) == len(state["symbols"][i])
-            last = complete and state["frame"][i] >= self._total(state["ends"][i])
+            last = self._complete(state, i) and state["frame"][i] >= self._total(state["ends"][i])
             left = self._total(state["ends"][i]) - frame if last else self.config.chunk
             data = row[0, : self._samples(left), None].numpy().copy()
             outputs.append((Chunk(data, self._samples(frame), self.spec.gives[0].rate, last=last),))
@@ -245,13 +242,11 @@ class SpeakLite:
             self.heard[name] = self.net.dit.hear(latents[None].to(weight), here)
         return self.heard[name]
 
-    def _timed(self, state: State, i: int = 0) -> int:
-        return len(state["ends"][i])
+    def _complete(self, state: State, i: int) -> bool:
+        """Whether all of a text is timed."""
+        return bool(state["over"][i]) and len(state["ends"][i]) == len(state["symbols"][i])
 
-    def _ready(self, state: State) -> int:
-        return self._ready_at(state, 0)
-
-    def _ready_at(self, state: State, i: int) -> int:
+    def _ready(self, state: State, i: int) -> int:
         """How many symbols may be timed: those with enough after them."""
         count = len(state["symbols"][i])
         return count if state["over"][i] else max(0, count - self.reach)

@@ -7,7 +7,10 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from riverrun.models import checkpoint
@@ -107,6 +110,11 @@ class WaveVae(nn.Module):
     def posterior(self, sound: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and spread of the latents of whole frames, before scaling.  # [b, 1, t hop] -> [b, width, t] twice"""
         return spread(self.encoder(sound))
+
+    def hear(self, sound: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+        """The posterior of a recording of any length, its end filled up with silence.  # [n] -> [1, width, t] twice"""
+        padded = np.pad(sound, (0, -len(sound) % self.config.hop))
+        return self.posterior(torch.from_numpy(padded)[None, None].to(next(self.parameters())))
 
     def encode(self, sound: Tensor, eps: Tensor) -> Tensor:
         """Latents of whole frames, drawn by standard normal `eps`.  # [b, 1, t hop], [b, width, t] -> [b, width, t]"""

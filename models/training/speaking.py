@@ -155,11 +155,9 @@ def latents(vae: WaveVae, parts: Sequence[Samples], path: Path) -> list[NDArray[
     file, stamp, key = path.with_suffix(".npy"), path.with_suffix(".json"), _digest(vae)
     counts = [vae.frames(len(part)) for part in parts]
     if not stamp.exists() or json.loads(stamp.read_text()) != {"weights": key, "frames": sum(counts)}:
-        device, hop = next(vae.parameters()).device, vae.config.hop
         rows = []
-        for part, count in zip(parts, counts, strict=True):
-            padded = np.pad(part.astype(np.float32) / 32767, (0, count * hop - len(part)))
-            both = torch.cat(vae.posterior(torch.from_numpy(padded)[None, None].to(device)), 1)
+        for part in parts:
+            both = torch.cat(vae.hear(part.astype(np.float32) / 32767), 1)
             rows.append(rearrange(both, "1 c t -> t c").half().cpu().numpy())
         np.save(file, np.concatenate(rows))
         stamp.write_text(json.dumps({"weights": key, "frames": sum(counts)}))

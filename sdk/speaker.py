@@ -219,9 +219,6 @@ class Speaker:
         if not Path(voice).is_file():
             known = ", ".join(self.model.names) or "none by name"
             raise InvalidRequest(f"voice is {voice!r}, expected one of {known}, or a recording")
-        from riverrun.media import open_media
         from riverrun.models.training.corpus import decode
 
-        with open_media(voice):
-            sound = decode(Path(voice), self.rate)[: round(HEARD * self.rate)]
-        return Voice("", sound, transcript)
+        return Voice("", decode(Path(voice), self.rate)[: round(HEARD * self.rate)], transcript)

@@ -1,11 +1,10 @@
 """Train an aligner: all ways through the text count, each frame learns from what they hold likely for it."""
 
-import json
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +27,7 @@ from riverrun.models.speech.aligner import (
     starts,
 )
 from riverrun.models.training.alignments import errors
-from riverrun.models.training.loop import Optimizer, schedule
+from riverrun.models.training.loop import Clock, Optimizer, keep, kept, means, schedule
 from riverrun.models.training.readings import Pool, build, splits
 
 RAREST = 2e-4  # frequency of a symbol below which it counts as no rarer
@@ -185,25 +184,15 @@ class Course:
         self.taken += 1
         return {"near": losses[0].detach(), "far": losses[1].detach(), "norm": norm, "pauses": often[BLANK]}
 
-    def save(self, file: Path) -> None:
-        """Keep all that resuming needs; the file appears whole or not at all."""
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "prior": self.prior,
-            "taken": self.taken,
-            "seconds": self.seconds,
-        }
-        torch.save(state, file.with_suffix(".tmp"))
-        file.with_suffix(".tmp").replace(file)
+    def save(self, out: Path) -> None:
+        """Keep all that resuming needs."""
+        states = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimizer")}
+        keep(out, {**states, "prior": self.prior, "taken": self.taken, "seconds": self.seconds})
 
-    def resume(self, file: Path) -> None:
+    def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `save` kept."""
-        state = torch.load(file, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name in ("model", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
         self.prior, self.taken, self.seconds = state["prior"], state["taken"], state["seconds"]
 
 
@@ -226,13 +215,13 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     course, rows = Course(model, recipe), []
-    if resume and (out / "last.pt").exists():
-        course.resume(out / "last.pt")
+    if resume and (saved := kept(out, torch.device("cpu"))):
+        course.resume(saved)
     ways = [path(phonemes, model.config.symbols) for phonemes in pool.phonemes]
-    begun, saved = time.monotonic() - course.seconds, time.monotonic()
+    clock = Clock(0.0, recipe.save_minutes, course.seconds)
     totals: dict[str, list[Tensor]] = {}
     for chosen in endless(pool, recipe, course.taken):
-        course.seconds = time.monotonic() - begun
+        course.seconds = clock.spent
         progress = recipe.progress(course.taken, course.seconds)
         if progress >= 1:
             break
@@ -240,25 +229,14 @@ def train(
         for name, value in course.step(batch, progress).items():
             totals.setdefault(name, []).append(value)
         if course.taken % recipe.log_steps == 0:
-            rows.append(note(out, course, totals))
+            rows.append(means(out, course.taken, course.seconds, totals))
             totals = {}
-        if time.monotonic() - saved > 60 * recipe.save_minutes:
-            saved = time.monotonic()
-            course.save(out / "last.pt")
-    course.save(out / "last.pt")
+        if clock.saves():
+            course.save(out)
+    course.save(out)
     model.load_state_dict(course.average.module.state_dict())
     model.eval().requires_grad_(False)
     return rows
-
-
-def note(out: Path, course: Course, totals: dict[str, list[Tensor]]) -> dict[str, float]:
-    """Write and give the means since the last row."""
-    means = {name: round(float(torch.stack(values).mean()), 4) for name, values in totals.items()}
-    row = {"step": course.taken, "seconds": round(course.seconds, 1), **means}
-    with (out / "log.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")
-    log.info(" ".join(f"{name} {value:g}" for name, value in row.items()))
-    return row
 
 
 @dataclass(frozen=True)

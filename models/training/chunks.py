@@ -1,6 +1,5 @@
 """Train the transformer of speak-lite, on latents of speech whose symbols are timed."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models.speech.chunks import ChunkDit, logarithm, placed
-from riverrun.models.training.loop import Clock, Optimizer, keep, kept, schedule
-from riverrun.models.training.speech import note
-
-log = logging.getLogger(__name__)
+from riverrun.models.training.loop import Optimizer, follow
 
 
 @dataclass(frozen=True)
@@ -214,41 +210,16 @@ def train(
     `save` is called each `save_minutes` and at the end, when `out`/last.pt gets what resuming needs: with `resume`, a
     run goes on from there with the minutes it had left.
     """
-    out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    course, step, spent = Course(model, recipe, device), 0, 0.0
-    if resume and (saved := kept(out, device)):
-        course.resume(saved["course"])
-        step, spent = saved["step"], saved["seconds"]
-    clock = Clock(recipe.log_seconds, recipe.save_minutes, spent)
-    rows, totals = list[dict[str, float]](), dict[str, list[Tensor]]()
-    for batch in Draws(clips, recipe, device, step):
-        if (progress := recipe.progress(step, clock.spent)) >= 1:
-            break
-        seen = course.step(batch, schedule(progress, step), progress >= 1 - recipe.folded)
-        for name, value in seen.items():
-            totals.setdefault(name, []).append(value)
-        step += 1
-        if clock.logs():
-            rows.append(note(out, step, clock.spent, totals))
-            totals = {}
-        if save and clock.saves():
-            keep(out, {"course": course.state(), "step": step, "seconds": clock.spent})
-            save(averaged(course), out)
-    if totals:
-        rows.append(note(out, step, clock.spent, totals))
-        keep(out, {"course": course.state(), "step": step, "seconds": clock.spent})
-    model.load_state_dict(averaged(course).state_dict())
-    model.eval().requires_grad_(False)
-    if save:
-        save(model, out)
-    return rows
+    course = Course(model, recipe, device)
 
+    def draws(step: int) -> Iterator[Batch]:
+        return iter(Draws(clips, recipe, device, step))
 
-def averaged(course: Course) -> ChunkDit:
-    """The model with the average of its weights over the last steps."""
-    assert isinstance(course.average.module, ChunkDit)
-    return course.average.module
+    def learn(batch: Batch, rate: float, progress: float) -> dict[str, Tensor]:
+        return course.step(batch, rate, progress >= 1 - recipe.folded)
+
+    return follow(course, recipe, draws, learn, out, device, save, resume)
 
 
 def drawn(latents: Tensor) -> Tensor:

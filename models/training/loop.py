@@ -3,14 +3,17 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 log = logging.getLogger(__name__)
+M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 
 
 class Optimizer:
@@ -92,6 +95,83 @@ def batches(mixtures: Any, batch: int, start: int, accelerator: Any) -> Iterator
     loader = DataLoader(mixtures, batch, sampler=mine, num_workers=1, prefetch_factor=4)
     for noisy, target in loader:
         yield noisy.to(accelerator.device), target.to(accelerator.device)
+
+
+class Recipe(Protocol):
+    """What `follow` asks of a recipe."""
+
+    @property
+    def log_seconds(self) -> float: ...
+
+    @property
+    def save_minutes(self) -> float: ...
+
+    def progress(self, step: int, seconds: float) -> float: ...
+
+
+class Course(Protocol[M]):
+    """A model and what changes from step to step: what `follow` asks of it."""
+
+    model: M
+    average: AveragedModel
+
+    def state(self) -> dict[str, Any]: ...
+
+    def resume(self, state: dict[str, Any]) -> None: ...
+
+
+def follow(
+    course: Course[M],
+    recipe: Recipe,
+    draws: Callable[[int], Iterable[T]],
+    learn: Callable[[T, float, float], dict[str, Tensor]],
+    out: Path,
+    device: torch.device,
+    save: Callable[[M, Path], None] | None = None,
+    resume: bool = False,
+) -> list[dict[str, float]]:
+    """Train until the recipe says that it is enough; the model ends with averaged weights. Give the log.
+
+    `draws` gives batches without end from a step on; `learn` takes one, a share of the peak rate and the share of the
+    way, and tells what was measured. `save` is called with averaged weights each `save_minutes` and at the end.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    average, step, spent = cast(M, course.average.module), 0, 0.0
+    if resume and (saved := kept(out, device)):
+        course.resume(saved["course"])
+        step, spent = saved["step"], saved["seconds"]
+    clock = Clock(recipe.log_seconds, recipe.save_minutes, spent)
+    rows, totals = list[dict[str, float]](), dict[str, list[Tensor]]()
+    for batch in draws(step):
+        if (progress := recipe.progress(step, clock.spent)) >= 1:
+            break
+        for name, value in learn(batch, schedule(progress, step), progress).items():
+            totals.setdefault(name, []).append(value)
+        step += 1
+        if clock.logs():
+            rows.append(means(out, step, clock.spent, totals))
+            totals = {}
+        if save and clock.saves():
+            keep(out, {"course": course.state(), "step": step, "seconds": clock.spent})
+            save(average, out)
+    if totals:
+        rows.append(means(out, step, clock.spent, totals))
+        keep(out, {"course": course.state(), "step": step, "seconds": clock.spent})
+    course.model.load_state_dict(average.state_dict())
+    course.model.eval().requires_grad_(False)
+    if save:
+        save(course.model, out)
+    return rows
+
+
+def means(out: Path, step: int, seconds: float, totals: dict[str, list[Tensor]]) -> dict[str, float]:
+    """Write and give the means of what was measured since the last row."""
+    found = {name: round(float(torch.stack(values).mean()), 5) for name, values in totals.items()}
+    row = {"step": step, "seconds": round(seconds, 1), **found}
+    with (out / "log.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    log.info(" ".join(f"{name} {value:g}" for name, value in row.items()))
+    return row
 
 
 def keep(out: Path, state: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,11 @@ def run(plan: Plan, base: Path, device: torch.device, fresh: bool = False) -> Pa
         raise ModelError(f"{', '.join(plan.speech)} have no utterance that is timed and for training")
     net = SpeakLiteNet(plan.chunks, plan.frames)
     whole, ends = sound(lines, plan.frames.rate, out / "sound")
-    keep, pcm = keeper(plan.frames), torch.from_numpy(whole[: ends[count - 1]]).to(device)
+
+    def keep(vae: WaveVae, folder: Path) -> None:
+        checkpoint.save(folder / "last.safetensors", vae, autoencoder.KIND, plan.frames)
+
+    pcm = torch.from_numpy(whole[: ends[count - 1]]).to(device)
     speech.train(net.vae, plan.autoencoder, pcm, out / "autoencoder", keep, resume=not fresh)
     del pcm
     made = latents(net.vae.to(device), np.split(whole, ends[:-1]), out / "latents")
@@ -140,15 +144,6 @@ def sound(lines: Sequence[Line], rate: int, path: Path) -> tuple[Samples, list[i
     return np.load(file), json.loads(stamp.read_text())["ends"]
 
 
-def keeper(config: FrameConfig) -> "Callable[[speech.Course, Path], None]":
-    """What writes an autoencoder's weights as it learns."""
-
-    def keep(course: speech.Course, folder: Path) -> None:
-        checkpoint.save(folder / "last.safetensors", speech.averaged(course), autoencoder.KIND, config)
-
-    return keep
-
-
 @torch.inference_mode()
 def latents(vae: WaveVae, parts: Sequence[Samples], path: Path) -> list[NDArray[np.float16]]:
     """Mean and spread of each frame of clips, worked out once and kept for this autoencoder.  # [t, 2 c] each"""
@@ -157,7 +152,7 @@ def latents(vae: WaveVae, parts: Sequence[Samples], path: Path) -> list[NDArray[
     if not stamp.exists() or json.loads(stamp.read_text()) != {"weights": key, "frames": sum(counts)}:
         rows = []
         for part in parts:
-            both = torch.cat(vae.hear(part.astype(np.float32) / 32767), 1)
+            both = torch.cat(vae.hear(part.astype(np.float32) / np.float32(32767)), 1)
             rows.append(rearrange(both, "1 c t -> t c").half().cpu().numpy())
         np.save(file, np.concatenate(rows))
         stamp.write_text(json.dumps({"weights": key, "frames": sum(counts)}))

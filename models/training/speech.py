@@ -1,9 +1,7 @@
 """Train a small autoencoder of speech: by its spectra first, then against judges that learn beside it."""
 
-import json
-import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +14,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from riverrun.models.speech.frames import FrameDecoder, spectra
 from riverrun.models.speech.vae import WaveVae, spread
 from riverrun.models.training.adversary import Judges, alike, deceived, judged
-from riverrun.models.training.loop import Clock, keep, kept, schedule
+from riverrun.models.training.loop import follow
 from riverrun.models.training.losses import Pesq
 from riverrun.models.training.spectral import Spectral
 
 PRESSURE = (math.log(0.001), math.log(3.0))  # bounds of the logarithm of the information's weight
 STEP = 240  # samples between complex spectra
 MEL, WEIGHED, COMPLEX, FOOLED, ALIKE = 15.0, 4.0, 20.0, 2.0, 20.0  # weights of the losses
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -189,7 +185,7 @@ def train(
     recipe: Recipe,
     sound: Tensor,
     out: Path,
-    save: Callable[[Course, Path], None] | None = None,
+    save: Callable[[WaveVae, Path], None] | None = None,
     resume: bool = False,
 ) -> list[dict[str, float]]:
     """Train until the minutes are up; `model` ends with averaged weights. Give the log, also in `out`/log.jsonl.
@@ -197,34 +193,18 @@ def train(
     `sound` is 16-bit, `[n]`, on the device to train on; `save` is called each `save_minutes` and at the end, when
     `out`/last.pt gets what resuming needs: with `resume`, a run goes on from there with the minutes it had left.
     """
-    out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    course, step, spent = Course(model, recipe, sound.device), 0, 0.0
-    if resume and (saved := kept(out, sound.device)):
-        course.resume(saved["course"])
-        step, spent = saved["step"], saved["seconds"]
-    crops = Crops(sound, recipe.frames * model.config.hop, recipe.seed + step)
-    clock = Clock(recipe.log_seconds, recipe.save_minutes, spent)
-    rows, totals = list[dict[str, float]](), dict[str, list[Tensor]]()
-    while (progress := recipe.progress(step, clock.spent)) < 1:
-        seen = course.step(crops.draw(recipe.batch), schedule(progress, step), progress >= recipe.alone)
-        for name, value in seen.items():
-            totals.setdefault(name, []).append(value)
-        step += 1
-        if clock.logs():
-            rows.append(note(out, step, clock.spent, totals))
-            totals = {}
-        if save and clock.saves():
-            keep(out, {"course": course.state(), "step": step, "seconds": clock.spent})
-            save(course, out)
-    if totals:
-        rows.append(note(out, step, clock.spent, totals))
-        keep(out, {"course": course.state(), "step": step, "seconds": clock.spent})
-    model.load_state_dict(averaged(course).state_dict())
-    model.eval().requires_grad_(False)
-    if save:
-        save(course, out)
-    return rows
+    course = Course(model, recipe, sound.device)
+
+    def draws(step: int) -> Iterator[Tensor]:
+        crops = Crops(sound, recipe.frames * model.config.hop, recipe.seed + step)
+        while True:
+            yield crops.draw(recipe.batch)
+
+    def learn(crops: Tensor, rate: float, progress: float) -> dict[str, Tensor]:
+        return course.step(crops, rate, progress >= recipe.alone)
+
+    return follow(course, recipe, draws, learn, out, sound.device, save, resume)
 
 
 def advance(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -233,19 +213,3 @@ def advance(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
     optimizer.step()
     optimizer.zero_grad()
-
-
-def averaged(course: Course) -> WaveVae:
-    """The model with the average of its weights over the last steps."""
-    assert isinstance(course.average.module, WaveVae)
-    return course.average.module
-
-
-def note(out: Path, step: int, seconds: float, totals: dict[str, list[Tensor]]) -> dict[str, float]:
-    """Write and give the means since the last row."""
-    means = {name: round(float(torch.stack(values).mean()), 5) for name, values in totals.items()}
-    row = {"step": step, "seconds": round(seconds, 1), **means}
-    with (out / "log.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")
-    log.info(" ".join(f"{name} {value:g}" for name, value in row.items()))
-    return row

@@ -14,7 +14,7 @@ from riverrun.models.evaluation import metrics
 from riverrun.models.evaluation.metrics import NAMES, repetition
 from riverrun.models.evaluation.tables import cell, table
 from riverrun.models.speech.vae import WaveVae
-from riverrun.models.training.corpus import SUFFIXES, decode, resample
+from riverrun.models.training.corpus import Source, clips, decode, resample
 
 Sound = NDArray[np.float32]
 WINDOW = 8  # latent frames that are decoded at once when that is timed
@@ -24,16 +24,9 @@ SHORT = 1.5  # seconds: shorter files say little
 def recordings(folder: Path, count: int, rate: int, seed: int = 0) -> Iterator[tuple[str, Sound]]:
     """Some files of a folder, by name: with a manifest, those of its split "heldout".
 
-    Raises ModelError if there is none.
+    Raises ModelError if there is none, UnsupportedMedia if there is no such folder.
     """
-    import json
-
-    manifest = folder / "manifest.jsonl"
-    if manifest.exists():
-        rows = map(json.loads, manifest.read_text(encoding="utf-8").splitlines())
-        files = [folder / row["file"] for row in rows if row.get("split") == "heldout"]
-    else:
-        files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = [clip.path for clip in clips(Source(folder), "heldout")]
     found = 0
     for i in np.random.default_rng(seed).permutation(len(files)):
         if found == count:
@@ -49,7 +42,7 @@ def recordings(folder: Path, count: int, rate: int, seed: int = 0) -> Iterator[t
 @torch.inference_mode()
 def bench(
     model: WaveVae,
-    clips: Sequence[tuple[str, Sound]],
+    recorded: Sequence[tuple[str, Sound]],
     judge: Callable[[Sound, Sound], list[float]] = metrics.judge,
 ) -> str:
     """Judge a causal autoencoder on recordings at its rate, by mean and by drawn latents; give the table.
@@ -59,7 +52,7 @@ def bench(
     config = model.config
     systems: dict[str, list[list[float]]] = {"recorded": [], "mean": [], "drawn": []}
     nats: list[float] = []
-    for i, (_, sound) in enumerate(clips):
+    for i, (_, sound) in enumerate(recorded):
         mean, spread = model.hear(sound)
         nats.append(float(0.5 * (mean**2 + spread**2 - 1 - 2 * spread.log()).sum(1).mean()))
         torch.manual_seed(i)
@@ -73,7 +66,8 @@ def bench(
         [name, *(cell(column) for column in zip(*scores, strict=True))] for name, scores in systems.items()
     ]
     lines = table(["", *NAMES, "repetition"], rows)
-    lines += [f"{len(clips)} recordings; {np.mean(nats):.0f} nats a frame of {config.hop / config.rate * 1000:g} ms; "
+    length = config.hop / config.rate * 1000
+    lines += [f"{len(recorded)} recordings; {np.mean(nats):.0f} nats a frame of {length:g} ms; "
               f"decoding at {_speed(model, mean):.3f} times real time"]  # fmt: skip
     return "\n".join(lines)
 

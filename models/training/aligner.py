@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models import checkpoint
-from riverrun.models.errors import ModelError
 from riverrun.models.speech.aligner import (
     BLANK,
     KIND,
@@ -26,8 +25,9 @@ from riverrun.models.speech.aligner import (
     reach,
     starts,
 )
+from riverrun.models.training import plans
 from riverrun.models.training.alignments import errors
-from riverrun.models.training.loop import Clock, Optimizer, keep, kept, means, schedule
+from riverrun.models.training.loop import Clock, Optimizer, gone, keep, kept, means, schedule
 from riverrun.models.training.readings import Pool, build, splits
 
 RAREST = 2e-4  # frequency of a symbol below which it counts as no rarer
@@ -57,10 +57,6 @@ class Recipe:
     seed: int = 0
     save_minutes: float = 2
     log_steps: int = 50
-
-    def progress(self, step: int, seconds: float) -> float:
-        """Share of the way, 1 or more at the end."""
-        return max(seconds / (60 * self.minutes), step / self.steps if self.steps else 0.0)
 
 
 @dataclass(frozen=True)
@@ -222,7 +218,7 @@ def train(
     totals: dict[str, list[Tensor]] = {}
     for chosen in endless(pool, recipe, course.taken):
         course.seconds = clock.spent
-        progress = recipe.progress(course.taken, course.seconds)
+        progress = gone(recipe, course.taken, course.seconds)
         if progress >= 1:
             break
         batch = gather([pool.mel(i) for i in chosen], [ways[i] for i in chosen])
@@ -250,13 +246,8 @@ class Plan:
 
 
 def read(config: Path) -> Plan:
-    """Parse a config file. Raises ModelError if it is missing, no TOML, or has unknown or missing keys."""
-    import tomllib
-
-    try:
-        return checkpoint.build(Plan, tomllib.loads(config.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ModelError) as error:
-        raise ModelError(f"{config} is not a training config: {error}") from error
+    """Parse a config file. Raises as `plans.read`."""
+    return plans.read(Plan, config)
 
 
 def run(plan: Plan, base: Path, fresh: bool = False) -> Path:

@@ -54,10 +54,6 @@ class Recipe:
     save_minutes: float = 2
     log_seconds: float = 10
 
-    def progress(self, step: int, seconds: float) -> float:
-        """Share of the way, 1 or more at the end."""
-        return max(seconds / (60 * self.minutes), step / self.steps if self.steps else 0.0)
-
 
 @dataclass(frozen=True)
 class Batch:

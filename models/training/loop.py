@@ -48,6 +48,21 @@ class Optimizer:
             part.load_state_dict(state)
 
 
+class Timed(Protocol):
+    """A recipe that says how long: minutes of wall clock, or steps, whichever end first."""
+
+    @property
+    def minutes(self) -> float: ...
+
+    @property
+    def steps(self) -> int | None: ...
+
+
+def gone(recipe: Timed, step: int, seconds: float) -> float:
+    """Share of the way, 1 or more at the end."""
+    return max(seconds / (60 * recipe.minutes), step / recipe.steps if recipe.steps else 0.0)
+
+
 def schedule(progress: float, step: int) -> float:
     """Share of the peak rate: 100 warm-up steps, then straight down to 2 % as progress goes 0 to 1."""
     return min(1.0, (step + 1) / 100) * max(0.02, 1 - progress)
@@ -97,7 +112,7 @@ def batches(mixtures: Any, batch: int, start: int, accelerator: Any) -> Iterator
         yield noisy.to(accelerator.device), target.to(accelerator.device)
 
 
-class Recipe(Protocol):
+class Recipe(Timed, Protocol):
     """What `follow` asks of a recipe."""
 
     @property
@@ -105,8 +120,6 @@ class Recipe(Protocol):
 
     @property
     def save_minutes(self) -> float: ...
-
-    def progress(self, step: int, seconds: float) -> float: ...
 
 
 class Course(Protocol[M]):
@@ -143,7 +156,7 @@ def follow(
     clock = Clock(recipe.log_seconds, recipe.save_minutes, spent)
     rows, totals = list[dict[str, float]](), dict[str, list[Tensor]]()
     for batch in draws(step):
-        if (progress := recipe.progress(step, clock.spent)) >= 1:
+        if (progress := gone(recipe, step, clock.spent)) >= 1:
             break
         for name, value in learn(batch, schedule(progress, step), progress).items():
             totals.setdefault(name, []).append(value)

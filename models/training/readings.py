@@ -22,11 +22,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Reading:
-    """One utterance: its file, the split it belongs to, and what is said, as phonemes."""
+    """One utterance: its file and split, what is said, as phonemes, and whose voices, as the manifest names them."""
 
     file: Path
     split: str
     phonemes: str
+    voices: Any = None
 
 
 def readings(folder: Path, split: str | None = None) -> Iterator[Reading]:
@@ -42,8 +43,9 @@ def readings(folder: Path, split: str | None = None) -> Iterator[Reading]:
         row: dict[str, Any] = json.loads(line)
         if missing := {"file", "phonemes"} - set(row):
             raise InvalidRequest(f"{manifest}, line {number} has no {' or '.join(sorted(missing))}")
-        if split in (None, row.get("split", "train")):
-            yield Reading(folder / row["file"], row.get("split", "train"), row["phonemes"])
+        found = row.get("split", "train")
+        if split in (None, found):
+            yield Reading(folder / row["file"], found, row["phonemes"], row.get("voices"))
 
 
 def build(folders: Sequence[Path], out: Path, config: AlignerConfig) -> None:

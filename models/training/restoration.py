@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from riverrun.models.restoration.network import Restorer
 from riverrun.models.restoration.spectrum import analyse
 from riverrun.models.restoration.tasks import observe
-from riverrun.models.training.loop import Optimizer, agreed, batches, keep, kept, note, schedule
+from riverrun.models.training.loop import Optimizer, agreed, batches, gone, keep, kept, note, schedule
 from riverrun.models.training.losses import Pesq, flow_loss, predictor_loss
 
 
@@ -35,10 +35,6 @@ class Recipe:
     seed: int = 0
     save_minutes: float = 5
     log_steps: int = 50
-
-    def progress(self, step: int, seconds: float) -> float:
-        """Share of the way, 1 or more at the end."""
-        return max(seconds / (60 * self.minutes), step / self.steps if self.steps else 0.0)
 
 
 def train(
@@ -76,7 +72,7 @@ def train(
     share = recipe.batch * accelerator.num_processes  # examples a step
     total = torch.zeros((), device=accelerator.device)
     for noisy, target in batches(mixtures, recipe.batch, step * share, accelerator):
-        progress = agreed(recipe.progress(step, time.monotonic() - begun), accelerator)
+        progress = agreed(gone(recipe, step, time.monotonic() - begun), accelerator)
         if progress >= 1:
             break
         generator = torch.Generator(noisy.device).manual_seed(

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +22,11 @@ from riverrun.models.speech.frames import FrameConfig
 from riverrun.models.speech.lite import SpeakLite, SpeakLiteNet
 from riverrun.models.speech.reading.phonemes import PHONEMES
 from riverrun.models.speech.vae import WaveVae
-from riverrun.models.training import alignments, chunks, speech
+from riverrun.models.training import alignments, chunks, plans, speech
 from riverrun.models.training.chunks import Recipe as ChunkRecipe
 from riverrun.models.training.chunks import Utterance
 from riverrun.models.training.corpus import decode
+from riverrun.models.training.readings import readings
 from riverrun.models.training.speech import Recipe as SoundRecipe
 
 log = logging.getLogger(__name__)
@@ -66,12 +66,7 @@ class Line:
 
 def read(config: Path) -> Plan:
     """Parse a config file. Raises ModelError if it is missing, no TOML, or has unknown or missing keys."""
-    import tomllib
-
-    try:
-        plan = checkpoint.build(Plan, tomllib.loads(config.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ModelError) as error:
-        raise ModelError(f"{config} is not a training config: {error}") from error
+    plan = plans.read(Plan, config)
     if len(plan.speech) != len(plan.timings) or not plan.speech:
         raise ModelError(
             f"{config} has {len(plan.speech)} folders of speech and {len(plan.timings)} of timings, expected as many"
@@ -122,14 +117,13 @@ def run(plan: Plan, base: Path, device: torch.device, fresh: bool = False) -> Pa
 
 
 def listed(plan: Plan, base: Path) -> Iterator[Line]:
-    """Every utterance that is timed, the held-out ones too. Raises ModelError."""
+    """Every utterance that is timed, the held-out ones too. Raises as `readings` and `alignments.read`."""
     for folder, timings in zip(plan.speech, plan.timings, strict=True):
         times = {timing.file: timing for timing in alignments.read(base / timings)}
-        for text in (base / folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
-            row: dict[str, Any] = json.loads(text)
-            if timing := times.get(row["file"]):
-                voice = row.get("voices", folder)
-                yield Line(base / folder / row["file"], json.dumps(voice), row.get("split", "train"), timing)
+        for reading in readings(base / folder):
+            if timing := times.get(reading.file.name):
+                voice = json.dumps(reading.voices or folder)
+                yield Line(reading.file, voice, reading.split, timing)
 
 
 def sound(lines: Sequence[Line], rate: int, path: Path) -> tuple[Samples, list[int]]:

@@ -47,10 +47,6 @@ class Recipe:
     save_minutes: float = 1
     log_seconds: float = 10
 
-    def progress(self, step: int, seconds: float) -> float:
-        """Share of the way, 1 or more at the end."""
-        return max(seconds / (60 * self.minutes), step / self.steps if self.steps else 0.0)
-
 
 class Crops:
     """Random crops of 16-bit sound `[n]` that lies whole on the device, in random level and polarity."""

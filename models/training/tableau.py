@@ -15,7 +15,7 @@ from riverrun.models.restoration.network import Restorer, complex_noise
 from riverrun.models.restoration.spectrum import analyse, synthesise
 from riverrun.models.restoration.tableau import LearnedTableau
 from riverrun.models.restoration.tasks import observe
-from riverrun.models.training.loop import agreed, batches, note
+from riverrun.models.training.loop import agreed, batches, gone, note
 from riverrun.models.training.losses import Pesq, level
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def fit(model: Restorer, recipe: "Recipe", mixtures: Any, out: Path) -> list[dic
     optimizer = torch.optim.Adam(solver.learned.parameters(), RATE)
     begun, rows, total = time.monotonic(), [], 0.0
     for step, (noisy, target) in enumerate(batches(mixtures, recipe.batch, 0, accelerator), 1):
-        progress = agreed(recipe.progress(step - 1, time.monotonic() - begun), accelerator)
+        progress = agreed(gone(recipe, step - 1, time.monotonic() - begun), accelerator)
         if progress >= 1:
             break
         value = ready(noisy, target, torch.Generator(noisy.device).manual_seed(recipe.seed + step))

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see the README.")]
+Minutes = Annotated[
+    float | None, typer.Option(min=0, help="For all parts and runs together, instead of what CONFIG says.")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")]
+
 
 @app.callback()
 def train() -> None:
@@ -58,12 +64,9 @@ class Plan:
 
 @app.command()
 def restoration(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see the README.")],
-    minutes: Annotated[
-        float | None,
-        typer.Option(min=0, help="For all stages and runs together, instead of what CONFIG says."),
-    ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
+    config: Config,
+    minutes: Minutes = None,
+    fresh: Fresh = False,
 ) -> None:
     """Train a speech restorer; called again, it goes on where it stopped."""
     import logging
@@ -102,11 +105,9 @@ def corpus(
 
 @app.command()
 def aligner(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see the README.")],
-    minutes: Annotated[
-        float | None, typer.Option(min=0, help="For all runs together, instead of what CONFIG says.")
-    ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
+    config: Config,
+    minutes: Minutes = None,
+    fresh: Fresh = False,
 ) -> None:
     """Train what says when phonemes are spoken; called again, it goes on where it stopped."""
     import logging
@@ -141,11 +142,9 @@ def alignments(
 
 @app.command()
 def speech(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see the README.")],
-    minutes: Annotated[
-        float | None, typer.Option(min=0, help="For both parts and all runs, instead of what CONFIG says.")
-    ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")] = False,
+    config: Config,
+    minutes: Minutes = None,
+    fresh: Fresh = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ... Default: the first there is.")] = None,
 ) -> None:
     """Train what speaks, an autoencoder and then a transformer; called again, it goes on where it stopped."""
@@ -165,15 +164,10 @@ def speech(
 
 def read(config: Path) -> Plan:
     """Parse a config file. Raises ModelError if it is missing, no TOML, or has unknown or missing keys."""
-    import tomllib
-
-    from riverrun.models.checkpoint import build
     from riverrun.models.errors import ModelError
+    from riverrun.models.training import plans
 
-    try:
-        plan = build(Plan, tomllib.loads(config.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{config} is not a training config: {error}") from error
+    plan = plans.read(Plan, config)
     if not plan.speech or not plan.stages:
         raise ModelError(f"{config} names no speech or no stages: add [[speech]] path = ... and [[stages]]")
     return plan

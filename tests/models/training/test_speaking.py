@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from riverrun.cli import main
+from riverrun.media import UnsupportedMedia
 from riverrun.models.errors import CheckpointError, ModelError
 from riverrun.models.speech.chunks import ChunkConfig
 from riverrun.models.speech.frames import FrameConfig
@@ -124,6 +125,12 @@ def test_nothing_to_learn_from_is_told(base: Path) -> None:
     manifest = base / "corpus" / "manifest.jsonl"
     manifest.write_text(manifest.read_text().replace('"train"', '"heldout"'))
     with pytest.raises(ModelError, match="no utterance that is timed and for training"):
+        speaking.run(PLAN, base, CPU)
+
+
+def test_a_folder_without_a_manifest_is_told(base: Path) -> None:
+    (base / "corpus" / "manifest.jsonl").unlink()
+    with pytest.raises(UnsupportedMedia, match="manifest.jsonl is missing"):
         speaking.run(PLAN, base, CPU)
 
 

@@ -2,6 +2,7 @@
 
 import random
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,20 @@ from hypothesis import settings
 settings.register_profile("riverrun", deadline=None, derandomize=True, database=None)
 settings.register_profile("fuzz", settings.get_profile("riverrun"), max_examples=1_120, derandomize=False)
 settings.load_profile("riverrun")
+
+TIMED = [
+    Path(__file__).parent / name for name in ("streaming", "sdk", "webui")
+]  # where time passes in earnest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Live calls and streams get another try: a machine that others share may be away for seconds.
+
+    The summary tells which ones took it.
+    """
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in TIMED):
+            item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 @pytest.fixture(autouse=True)

@@ -3,12 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from riverrun.models.contract import StreamModel
 from riverrun.streaming import wire
@@ -53,6 +54,11 @@ class Peer:
 
     async def say(self, control: wire.Control) -> None:
         await self.socket.send(wire.text(control))
+
+    async def acknowledge(self, seq: int) -> None:
+        """Say that a frame came, unless the stream has ended meanwhile and only its end is left to read."""
+        with suppress(ConnectionClosed):
+            await self.say(wire.Ack(seq))
 
     async def hear(self) -> dict[str, Any] | wire.Frame:
         """The next message."""

@@ -96,7 +96,7 @@ async def test_acks_of_what_is_new_are_no_flood() -> None:
             await peer.send(noise(320), first=i, last=i == 49)
             while not isinstance(message := await peer.hear(), wire.Frame):
                 pass
-            await peer.say(wire.Ack(message.seq))
+            await peer.acknowledge(message.seq)
         assert (await peer.until("ended"))["reason"] == "finished"
 
 
@@ -277,7 +277,7 @@ async def test_a_reader_that_takes_nothing_holds_up_a_file_but_bounds_memory() -
         while not peer.told or peer.told[-1]["type"] != "ended":
             if isinstance(message := await peer.hear(), wire.Frame) and message.pts >= acked + 4000:
                 acked = message.pts
-                await peer.say(wire.Ack(message.seq))
+                await peer.acknowledge(message.seq)
         await sending
         assert len(peer.sound()) == 8 * RATE
 
@@ -307,10 +307,10 @@ async def test_a_control_that_has_to_wait_for_room_does_not_stop_acks(last: wire
         await asyncio.sleep(0.1)
         if isinstance(last, wire.Update):
             await peer.say(wire.Finish())
-        await peer.say(wire.Ack(peer.frames[-1].seq))
+        await peer.acknowledge(peer.frames[-1].seq)
         while not peer.told or peer.told[-1]["type"] != "ended":
             if isinstance(message := await peer.hear(), wire.Frame):
-                await peer.say(wire.Ack(message.seq))
+                await peer.acknowledge(message.seq)
         assert np.allclose(peer.sound(), offline(sound), atol=1e-6)
         assert [m["id"] for m in peer.told if m["type"] == "updated"] == ["a"] * isinstance(last, wire.Update)
 

@@ -19,10 +19,11 @@ class Port:
     """One kind of media going into or out of a model.
 
     Units: `rate` in ticks a second (samples or frames); `hop` in ticks, the size of one step's chunk.
-    `channels` is what audio chunks hold, `[t, channels]`; pictures ignore it.
+    `channels` is what audio chunks hold, `[t, channels]`; pictures ignore it. A chunk of "times" `[n, 1]` says when
+    parts of a request end, in ticks of `rate`, beginning with part number `pts`.
     """
 
-    kind: Literal["audio", "video"]
+    kind: Literal["audio", "video", "times"]
     rate: int | Fraction
     hop: int
     channels: int = 1

@@ -69,37 +69,32 @@ class Lite:
 
     def say(self, texts: Iterable[str], voice: Voice, manner: Manner) -> "Iterator[Chunk]":
         """As Voiced.say."""
-        from riverrun.models.speech.lite import Said, talk
+        from riverrun.models.speech.lite import Said, recorded, talk
 
-        name, steps = self._voice(voice), Said.steps if manner.steps is None else manner.steps
+        steps = Said.steps if manner.steps is None else manner.steps
+        name = voice.name or (self.names[0] if self.names else "")
+        whose = {"voice": name} if voice.sound is None else {"recording": recorded(voice.sound)}
 
-        def said(symbols: list[int], end: bool) -> Said:
-            return Said(tuple(symbols), end, name, manner.speed, manner.seed, steps)
+        def said(symbols: str, end: bool) -> Said:
+            return Said(symbols, end, speed=manner.speed, seed=manner.seed, steps=steps, **whose)
 
         def more() -> Iterator[Said]:
             yield from (said(self._symbols(text), False) for text in texts)
-            yield said([], True)
+            yield said("", True)
 
-        yield from talk(self.model, said([], False), more())
+        yield from talk(self.model, said("", False), more())
 
-    def _voice(self, voice: Voice) -> str:
-        """The name of a voice; a recording gets one."""
-        if voice.sound is None:
-            return voice.name or (self.names[0] if self.names else "")
-        self.model.listen("recording", voice.sound)
-        return "recording"
-
-    def _symbols(self, text: str) -> list[int]:
+    def _symbols(self, text: str) -> str:
         """A sentence in the model's alphabet, with a pause before and after it."""
         from riverrun.models.errors import InvalidRequest
         from riverrun.models.speech.reading import phonemes
         from riverrun.models.speech.reading.normal import normalise
 
-        read, alphabet = phonemes.best("en-US"), phonemes.Alphabet(self.model.alphabet)
-        if not set(read.alphabet.symbols) <= set(alphabet.symbols):
+        read = phonemes.best("en-US")
+        if not set(read.alphabet.symbols) <= set(self.model.symbols.symbols):
             raise InvalidRequest("this model reads phonemes: pip install 'riverrun[phonemes]'")
         sounds = read(normalise(text))
-        return alphabet.encode(f" {phonemes.written(sounds)} ") if sounds else []
+        return f" {phonemes.written(sounds)} " if sounds else ""
 
 
 class Published:

@@ -1,14 +1,21 @@
 """SpeakLite: speech of text, chunk by chunk, as a StreamModel: each piece of work is one forward of one network.
 
+    listen: some seconds of a recording, until it is heard
     plan: read symbols, time them until a chunk is covered ── flow: an evaluation, `steps` times ── say: keep, decode
      └── nothing to do until there is more text, or its end
 
-Of a text only the symbols are kept that are to be said or seen, so that it may be of any length.
+It gives sound, and when each symbol ends. Of a text only the symbols are kept that are to be said or seen, so that it
+may be of any length.
 """
 
+import base64
+import binascii
+import hashlib
 import math
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +31,7 @@ from riverrun.models.errors import InvalidRequest
 from riverrun.models.noise import noise_rows
 from riverrun.models.speech.chunks import ChunkConfig, ChunkDit, duration, placed
 from riverrun.models.speech.frames import KERNEL, FrameConfig
+from riverrun.models.speech.reading.phonemes import Alphabet
 from riverrun.models.speech.vae import WaveVae
 from riverrun.models.state import State
 
@@ -31,21 +39,32 @@ KIND = "speech"  # of a checkpoint
 AHEAD = 64  # symbols that are planned at once
 STEPS = range(1, 65)
 SPEEDS = (0.25, 4.0)
+HEARD = 10.0  # seconds of a recording that a voice is taken from, the first ones
+LISTENS = 2.5  # seconds that are heard in one piece of work
+AROUND = 24  # latent frames to either side that an encoder's frame depends on, or more
+CLONES = 32  # voices out of recordings that are remembered
 
 
 @dataclass(frozen=True)
 class Said:
     """What is to be said: symbols of the model's alphabet, whether they are all, by whom, how fast.
 
-    Fewer `steps` are faster. `speed` 1.1 gives a tenth less time to the same text.
+    Fewer `steps` are faster. `speed` 1.1 gives a tenth less time to the same text. `recording` is whose voice it is
+    instead of a name: mono 16-bit sound at the model's rate, in base64, as `recorded` makes it.
     """
 
-    symbols: tuple[int, ...] = ()
+    symbols: str = ""
     end: bool = True
     voice: str = ""
     speed: float = 1.0
     seed: int = 0
     steps: int = 8
+    recording: str = ""
+
+
+def recorded(sound: NDArray[np.float32]) -> str:
+    """What a request holds of a recording: its beginning.  # [n], at the model's rate"""
+    return base64.b64encode((sound.clip(-1, 1) * 32767).round().astype("<i2").tobytes()).decode()
 
 
 class SpeakLiteNet(nn.Module):
@@ -66,20 +85,20 @@ class SpeakLite:
     def __init__(
         self, net: SpeakLiteNet, voices: Mapping[str, Tensor], alphabet: str = "", max_batch: int = 8
     ) -> None:
-        """`alphabet` says what the symbols are, the first of which has number 1."""
-        self.net, self.voices, self.alphabet = net, dict(voices), alphabet
+        """`alphabet` says what the symbols are, from number 1 on. Raises ValueError if it has too many."""
+        self.net, self.voices = net, dict(voices)
         self.config, frames = net.dit.config, net.vae.config
         self.hop = self.config.chunk * frames.hop
-        self.spec = Spec(None, (Port("audio", frames.rate, self.hop),), max_batch=max_batch)
+        self.rate = Fraction(frames.rate, frames.hop)  # of latent frames
+        ports = Port("audio", frames.rate, self.hop), Port("times", self.rate, 1)
+        self.spec = Spec(None, ports, max_batch=max_batch)
+        self.symbols = Alphabet(alphabet)
+        if self.symbols.size > self.config.symbols:
+            raise ValueError(f"alphabet has {len(alphabet)} symbols, the network {self.config.symbols - 1}")
+        self.most = math.ceil(HEARD * self.rate)  # frames of a recording
+        self.clones: OrderedDict[str, Tensor] = OrderedDict()  # latents of recordings, by their contents
         self.reach = self.config.reach + KERNEL // 2  # symbols to either side that timing sees
         self.heard: dict[str, State] = {}
-
-    @torch.inference_mode()
-    def listen(self, name: str, sound: NDArray[np.float32]) -> None:
-        """Know a voice under a name, by what was recorded of it.  # [n], at the model's rate"""
-        mean, _ = self.net.vae.hear(sound)
-        self.voices[name] = mean[0].T
-        self.heard.pop(name, None)
 
     # The contract
 
@@ -92,12 +111,19 @@ class SpeakLite:
             )
         chunk, c = self.config.chunk, self.config.latent
         weight = self.net.dit.proj_out.weight
+        voice, recording = request.voice, self._recording(request)
+        if recording:
+            voice = f"recording {hashlib.sha256(recording).hexdigest()}"
+        known = self.clones.get(voice)
+        prompt, count = weight.new_zeros(1, self.most, c), 0 if known is None else len(known)
+        prompt[0, :count] = prompt[0, :0] if known is None else known
+        unheard = base64.b64encode(recording).decode() if recording and known is None else ""
         decoder = self.net.vae.start(1)
         if "seed" in decoder:
             decoder["seed"] = [request.seed]
         return {
-            "symbols": [list(request.symbols)], "begun": [0.0], "ends": [[]], "over": [request.end],
-            "voice": [request.voice],
+            "symbols": [self.symbols.encode(request.symbols)], "begun": [0.0], "ends": [[]], "over": [request.end],
+            "voice": [voice], "unheard": [unheard], "prompt": prompt, "prompted": [count], "timed": [0],
             "speed": [request.speed], "seed": [request.seed], "steps": [request.steps],
             "phase": [0], "frame": [0], "x": weight.new_zeros(1, chunk, c),
             "said": weight.new_zeros(1, chunk, self.config.width), "past": self.net.dit.start(1), "decoder": decoder,
@@ -110,7 +136,7 @@ class SpeakLite:
         self._check(request)
         return {
             **state,
-            "symbols": [[*state["symbols"][0], *request.symbols]],
+            "symbols": [[*state["symbols"][0], *self.symbols.encode(request.symbols)]],
             "over": [request.end],
             "speed": [request.speed],
         }
@@ -121,6 +147,8 @@ class SpeakLite:
     def key(self, state: State) -> Hashable:
         """As StreamModel.key."""
         phase = state["phase"][0]
+        if state["unheard"][0]:
+            return "listen", len(state["unheard"][0])
         if phase:
             return "flow" if phase <= state["steps"][0] else "say", phase, state["steps"][0]
         planned = state["over"][0] or len(state["ends"][0]) < self._ready(state, 0)
@@ -129,6 +157,8 @@ class SpeakLite:
     def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
         """As StreamModel.step."""
         phase = state["phase"][0]
+        if state["unheard"][0]:
+            return self._listen(state)
         if not phase:
             return self._plan(state)
         steps = state["steps"][0]
@@ -139,9 +169,34 @@ class SpeakLite:
         velocity, _ = self.net.dit(state["x"], time, state["said"], self._voices(state), state["past"])
         state["x"] = state["x"] + (stop - start) * velocity
         state["phase"] = [phase + 1] * len(inputs)
-        return [(None,)] * len(inputs), state
+        return [(None, None)] * len(inputs), state
 
     # The pieces
+
+    def _listen(self, state: State) -> tuple[Outputs, State]:
+        """Hear the next seconds of each recording, and what lies around them, so that seams are not heard."""
+        hop, vae = self.net.vae.config.hop, self.net.vae
+        rows, count = range(len(state["unheard"])), math.ceil(LISTENS * self.rate)
+        for i in rows:
+            sound = np.frombuffer(base64.b64decode(state["unheard"][i]), "<i2").astype(
+                np.float32
+            ) / np.float32(32767)
+            start, whole = state["prompted"][i], vae.frames(len(sound))
+            stop, first = min(start + count, whole), max(0, start - AROUND)
+            mean, _ = vae.hear(sound[first * hop : (stop + AROUND) * hop])
+            state["prompt"][i, start:stop] = mean[0].T[start - first : stop - first]
+            state["prompted"][i] = stop
+            if stop == whole:
+                state["unheard"][i] = ""
+                self._keep(state["voice"][i], state["prompt"][i, :stop].clone())
+        return [(None, None)] * len(rows), state
+
+    def _keep(self, voice: str, latents: Tensor) -> None:
+        """Remember a voice out of a recording, and forget the one that was not used for longest."""
+        self.clones[voice] = latents
+        self.clones.move_to_end(voice)
+        while len(self.clones) > CLONES:
+            self.heard.pop(self.clones.popitem(last=False)[0], None)
 
     def _plan(self, state: State) -> tuple[Outputs, State]:
         """Time what is ready of each text; begin a chunk where that covers one."""
@@ -158,17 +213,27 @@ class SpeakLite:
         times = self.net.dit.reader.durations(table, features, self._voices(state)["mean"])
         outputs: Outputs = []
         for i in rows:
-            self._time(state, i, firsts[i], times[i])
-            outputs.append((self._begin(state, i, firsts[i], features[i : i + 1]),))
+            timed = self._time(state, i, firsts[i], times[i])
+            over = self._begin(state, i, firsts[i], features[i : i + 1])
+            told = self._timing(state, i, timed, last=over is not None)
+            outputs.append((over, told if over or timed else None))
         return outputs, state
 
-    def _time(self, state: State, i: int, first: int, times: Tensor) -> None:
-        """Let ready symbols of a row's window end when their durations say."""
+    def _timing(self, state: State, i: int, ends: list[float], last: bool) -> Chunk:
+        """When symbols end, in latent frames; those that were timed before are counted."""
+        first = state["timed"][i]
+        state["timed"][i] += len(ends)
+        return Chunk(np.array(ends, np.float32)[:, None], first, self.rate, last=last)
+
+    def _time(self, state: State, i: int, first: int, times: Tensor) -> list[float]:
+        """Let ready symbols of a row's window end when their durations say; give those ends."""
         ends, at = state["ends"][i], len(state["ends"][i])
         stop = min(self._ready(state, i), first + self.reach + AHEAD)
         spans = duration(times[at - first : max(stop, at) - first]) / state["speed"][i]
         last = ends[-1] if ends else state["begun"][i]
-        ends += [round(last + float(total), 4) for total in spans.cumsum(0)]
+        timed = [round(last + float(total), 4) for total in spans.cumsum(0)]
+        ends += timed
+        return timed
 
     def _begin(self, state: State, i: int, first: int, features: Tensor) -> Chunk | None:
         """Set a row's next chunk up, if its text covers one; give the end if there is nothing more."""
@@ -201,7 +266,8 @@ class SpeakLite:
             last = self._complete(state, i) and state["frame"][i] >= self._total(state["ends"][i])
             left = self._total(state["ends"][i]) - frame if last else self.config.chunk
             data = row[0, : self._samples(left), None].numpy().copy()
-            outputs.append((Chunk(data, self._samples(frame), self.spec.gives[0].rate, last=last),))
+            made = Chunk(data, self._samples(frame), self.spec.gives[0].rate, last=last)
+            outputs.append((made, self._timing(state, i, [], last=True) if last else None))
             self._forget(state, i)
         return outputs, state
 
@@ -215,17 +281,33 @@ class SpeakLite:
     # What a state tells
 
     def _check(self, request: Said) -> None:
-        wrong = [s for s in request.symbols if not isinstance(s, int) or not 0 < s < self.config.symbols]
-        if wrong:
-            raise InvalidRequest(f"symbols hold {wrong[0]!r}, expected 1 to {self.config.symbols - 1}")
+        self.symbols.encode(request.symbols)
         if not SPEEDS[0] <= request.speed <= SPEEDS[1]:
             raise InvalidRequest(f"speed is {request.speed}, expected {SPEEDS[0]} to {SPEEDS[1]}")
         if request.steps not in STEPS:
             raise InvalidRequest(f"steps is {request.steps}, expected {STEPS.start} to {STEPS.stop - 1}")
 
+    def _recording(self, request: Said) -> bytes:
+        """A request's recording, its beginning. Raises InvalidRequest."""
+        if not request.recording:
+            return b""
+        if request.voice:
+            raise InvalidRequest(f"voice is {request.voice!r} and there is a recording, expected one of both")
+        try:
+            data = base64.b64decode(request.recording, validate=True)
+        except binascii.Error as error:
+            raise InvalidRequest(f"recording is no base64: {error}") from error
+        data = data[: 2 * round(HEARD * self.spec.gives[0].rate)]
+        if len(data) < 2 * self.net.vae.config.hop:
+            raise InvalidRequest(
+                f"recording has {len(data)} bytes, expected {2 * self.net.vae.config.hop} or more"
+            )
+        return data[: len(data) // 2 * 2]
+
     def _voices(self, state: State) -> State:
         """What blocks need of each row's voice."""
-        rows = [self._voice(name) for name in state["voice"]]
+        prompts = zip(state["prompt"], state["prompted"], strict=True)
+        rows = [self._voice(name, *told) for name, told in zip(state["voice"], prompts, strict=True)]
         most = max(row["here"].shape[1] for row in rows)
         return {
             "keys": torch.cat([_longer(row["keys"], 3, most) for row in rows]),
@@ -234,10 +316,14 @@ class SpeakLite:
             "mean": torch.cat([row["mean"] for row in rows]),
         }
 
-    def _voice(self, name: str) -> State:
+    def _voice(self, name: str, prompt: Tensor, count: int) -> State:
+        """A voice by name, or out of a recording, which may have been heard in another process."""
         if name not in self.heard:
             weight = self.net.dit.proj_out.weight
-            latents = self.voices[name] if name else torch.zeros(1, self.config.latent)
+            latents = self.voices.get(name, torch.zeros(1, self.config.latent))
+            if count:
+                self._keep(name, prompt[:count].clone())
+                latents = prompt[:count]
             here = torch.full((1, len(latents)), bool(name), device=weight.device)
             self.heard[name] = self.net.dit.hear(latents[None].to(weight), here)
         return self.heard[name]
@@ -282,7 +368,7 @@ def talk(model: SpeakLite, request: Said, more: Iterable[Said] = ()) -> Iterator
                 raise InvalidRequest("the text has no end: the last of what is said has to say so")
             state = model.update(state, following)
             continue
-        ((made,),), state = model.step([None], state)
+        ((made, _),), state = model.step([None], state)
         if made is not None:
             yield made
             if made.last:

@@ -167,12 +167,12 @@ def utterance(line: Line, made: Tensor, rate: float) -> Utterance:
     timing = line.timing
     frames = [(span.start * timing.seconds * rate, span.end * timing.seconds * rate) for span in timing.spans]
     ends = [frames[0][0], *(end for _, end in frames), max(float(len(made)), frames[-1][1])]
-    return Utterance(made, torch.tensor(symbols(line)), torch.tensor(ends), line.voice)
+    return Utterance(made, torch.tensor(PHONEMES.encode(symbols(line))), torch.tensor(ends), line.voice)
 
 
-def symbols(line: Line) -> list[int]:
+def symbols(line: Line) -> str:
     """What is said, between two pauses."""
-    return PHONEMES.encode(PAUSE + "".join(span.symbol for span in line.timing.spans) + PAUSE)
+    return PAUSE + "".join(span.symbol for span in line.timing.spans) + PAUSE
 
 
 def prompts(clips: list[Utterance], lines: list[Line]) -> dict[str, Tensor]:
@@ -193,9 +193,9 @@ def say(net: SpeakLiteNet, voices: dict[str, Tensor], told: list[Line], folder: 
     """Write what held-out sentences sound like now, each in another voice."""
     folder.mkdir(parents=True, exist_ok=True)
     training, rate = net.dit.training, net.vae.config.rate
-    speaker = SpeakLite(net.eval(), voices)
+    speaker = SpeakLite(net.eval(), voices, PHONEMES.symbols)
     for line, voice in zip(told, sorted(voices) or [""], strict=False):
-        said = lite.speak(speaker, lite.Said(tuple(symbols(line)), voice=voice))
+        said = lite.speak(speaker, lite.Said(symbols(line), voice=voice))
         with Writer(folder / f"{line.path.stem}-{voice}.flac", rate=rate, channels=1) as writer:
             writer.put(Chunk(said[:, None].clip(-1, 1), 0, rate, last=True))
     net.dit.train(training)

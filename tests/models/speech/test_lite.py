@@ -1,26 +1,29 @@
 """Speech comes chunk by chunk, the same however text comes and whoever is beside; a small one learns to speak."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from riverrun.media import join
+from riverrun.media import Chunk, join
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.speech.chunks import ChunkConfig
 from riverrun.models.speech.frames import FrameConfig
-from riverrun.models.speech.lite import Said, SpeakLite, SpeakLiteNet, talk
+from riverrun.models.speech.lite import Said, SpeakLite, SpeakLiteNet, recorded, talk
 from riverrun.models.state import load, save
 from riverrun.models.training.chunks import Draws, Recipe, Utterance, train
 from riverrun.streaming.engine import Engine, run
 
 CHUNKS = ChunkConfig(12, 4, 16, 2, 2, 2.0, chunk=4, past=12, reads=1, hears=1, pool=2)
 FRAMES = FrameConfig(4, 12, 2, (8, 1, 1), (8, 1, 1), noise=True)
-TEXT = (3, 5, 4, 7, 2, 9, 11, 3, 6, 8, 2, 4, 4, 10, 1)
+ALPHABET = "abcdefghijk"
+TEXT = "cedgbikcfhbddja"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def model() -> SpeakLite:
     for value in net.dit.parameters():
         value.add_(0.2 * torch.randn_like(value))
     net.dit.reader.time.bias.fill_(0.9)
-    return SpeakLite(net, {"anna": torch.randn(9, 4), "ben": torch.randn(5, 4)})
+    return SpeakLite(net, {"anna": torch.randn(9, 4), "ben": torch.randn(5, 4)}, ALPHABET)
 
 
 def spoken(model: SpeakLite, request: Said, *more: Said) -> np.ndarray:
@@ -49,17 +52,17 @@ def test_text_in_pieces_is_said_as_the_whole(model: SpeakLite, cuts: list[int]) 
 
 def test_the_end_may_be_told_later_and_alone(model: SpeakLite) -> None:
     whole = spoken(model, Said(TEXT, seed=7))
-    late = spoken(model, Said(TEXT, end=False, seed=7), Said((), end=True, seed=7))
+    late = spoken(model, Said(TEXT, end=False, seed=7), Said(end=True, seed=7))
     assert np.allclose(late, whole, atol=1e-5)
 
 
 def test_a_text_of_any_length_takes_no_more_memory(model: SpeakLite) -> None:
-    kept, state = list[int](), model.open(Said((), end=False, steps=1))
+    kept, state = list[int](), model.open(Said(end=False, steps=1))
     with torch.inference_mode():
         for i in range(20):
             state = model.update(state, Said(TEXT, end=i == 19))
             while model.key(state) is not None:
-                ((made,),), state = model.step([None], state)
+                ((made, _),), state = model.step([None], state)
                 if made is not None and made.last:
                     break
             kept.append(len(state["symbols"][0]))
@@ -72,7 +75,73 @@ def test_a_text_without_an_end_is_told(model: SpeakLite) -> None:
 
 
 def test_nothing_to_say_is_an_empty_end(model: SpeakLite) -> None:
-    assert spoken(model, Said(())).shape == (0, 1)
+    assert spoken(model, Said()).shape == (0, 1)
+
+
+def test_it_tells_when_each_symbol_ends(model: SpeakLite) -> None:
+    with Engine() as engine:
+        engine.add("lite", model)
+
+        async def main() -> tuple[np.ndarray, np.ndarray]:
+            name = await engine.open("lite", Said(TEXT, end=False, voice="anna"))
+            await engine.update(name, Said(TEXT[:7]))
+            sound, times = [], []
+            while chunks := await engine.poll(name):
+                sound += chunks
+            while chunks := await engine.poll(name, 1):
+                times += chunks
+            return join(sound).data, join(times).data
+
+        sound, times = asyncio.run(main())
+    ends = times[:, 0] * model.net.vae.config.hop
+    assert len(ends) == len(TEXT) + 7 and (np.diff(ends) >= 0).all()
+    assert ends[-1] <= len(sound) < ends[-1] + model.net.vae.config.hop
+
+
+def test_a_recording_is_heard_in_pieces_and_once(model: SpeakLite) -> None:
+    sound = 0.1 * np.random.default_rng(0).standard_normal(24_000 * 12).astype(np.float32)
+    request = Said(TEXT, recording=recorded(sound), steps=1)
+    first = Speech(model)
+    whole = first.all(request)
+    assert first.count("listen") == 4
+    again = Speech(model)
+    assert np.array_equal(again.all(request), whole) and not again.count("listen")
+    heard = np.round(sound[:240_000].clip(-1, 1) * 32767) / np.float32(32767)
+    mean, _ = model.net.vae.hear(heard.astype(np.float32))
+    assert torch.allclose(model.clones[again.state["voice"][0]], mean[0].T, atol=1e-4)
+
+
+def test_a_session_takes_the_voice_out_of_its_recording_along(model: SpeakLite) -> None:
+    sound = 0.1 * np.random.default_rng(1).standard_normal(24_000 * 4).astype(np.float32)
+    request = Said(TEXT, recording=recorded(sound), steps=1)
+
+    def elsewhere(state: Any) -> Any:
+        model.clones.clear()
+        model.heard.clear()
+        return load(save(state))
+
+    assert np.array_equal(Speech(model).all(request, elsewhere), Speech(model).all(request))
+
+
+class Speech:
+    """A session alone, and the phases of its steps."""
+
+    def __init__(self, model: SpeakLite) -> None:
+        self.model, self.keys, self.state = model, list[Any](), dict[str, Any]()
+
+    @torch.inference_mode()
+    def all(self, request: Said, between: Callable[[Any], Any] = lambda state: state) -> np.ndarray:
+        self.state, out = self.model.open(request), list[Chunk]()
+        while not out or not out[-1].last:
+            self.keys.append(self.model.key(self.state))
+            ((made, _),), self.state = self.model.step([None], self.state)
+            out += [made] if made is not None else []
+            if self.keys[-1][0] == "say":
+                self.state = between(self.state)
+        return join(out).data
+
+    def count(self, phase: str) -> int:
+        return sum(key[0] == phase for key in self.keys)
 
 
 def test_seed_voice_and_speed_change_what_is_heard(model: SpeakLite) -> None:
@@ -115,7 +184,7 @@ def test_a_saved_session_says_the_rest_the_same(model: SpeakLite) -> None:
         for i in range(1000):
             if i % 7 == 3:
                 state = load(save(state))
-            ((made,),), state = model.step([None], state)
+            ((made, _),), state = model.step([None], state)
             out += [made] if made is not None else []
             if made is not None and made.last:
                 break
@@ -130,9 +199,11 @@ def test_run_speaks_in_this_thread(model: SpeakLite) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"symbols": (3, 12)}, "symbols hold 12, expected 1 to 11"),
-        ({"symbols": (0,)}, "symbols hold 0"),
+        ({"symbols": "cx"}, "'x' at 1 are no symbols of this alphabet"),
         ({"voice": "carl"}, "voice is 'carl', expected one of anna, ben"),
+        ({"voice": "anna", "recording": "AAAA"}, "voice is 'anna' and there is a recording"),
+        ({"recording": "a"}, "recording is no base64"),
+        ({"recording": "AAAA"}, "recording has 3 bytes, expected 48 or more"),
         ({"speed": 9.0}, "speed is 9.0, expected 0.25 to 4"),
         ({"steps": 0}, "steps is 0, expected 1 to 64"),
     ],
@@ -172,9 +243,9 @@ def test_a_small_one_learns_a_language_and_whose_voice_it_is(tmp_path: Path) -> 
     (row,) = train(net.dit, recipe, clips, tmp_path, torch.device("cpu"))
     assert row["step"] == 250
     voices = {clip.voice: clip.latents[:, :4] for clip in clips}
-    model = SpeakLite(net, voices)
+    model = SpeakLite(net, voices, ALPHABET)
     for clip in utterances(66)[64:]:
-        made = latents(model, Said(tuple(clip.symbols.tolist()), voice=clip.voice))
+        made = latents(model, Said(model.symbols.decode(clip.symbols.tolist()), voice=clip.voice))
         count = min(len(made), len(clip.latents))
         assert abs(len(made) - len(clip.latents)) <= 2, "it knows how long each symbol takes"
         wanted = clip.latents[:count, :4]
@@ -190,7 +261,7 @@ def latents(model: SpeakLite, request: Said) -> Tensor:
         while True:
             if model.key(state) and model.key(state)[0] == "say":  # type: ignore[index]
                 out.append(state["x"][0].clone())
-            ((made,),), state = model.step([None], state)
+            ((made, _),), state = model.step([None], state)
             if made is not None and made.last:
                 ends = state["ends"][0]
                 return torch.cat(out)[: round(ends[-1])]

@@ -42,6 +42,8 @@ class Spec:
     gives: tuple[Port, ...]
     latency: int = 0
     max_batch: int = 16
+    symbols: str = ""
+    voices: tuple[str, ...] = ()
 
 
 class StreamModel(Protocol):

@@ -53,8 +53,8 @@ class Voiced(Protocol):
     names: tuple[str, ...]
     """Of the voices it knows."""
 
-    def say(self, texts: Iterable[str], voice: Voice, manner: Manner) -> "Iterator[Chunk]":
-        """Sound of sentences as they come. Raises InvalidRequest."""
+    def say(self, text: "str | Iterable[str]", voice: Voice, manner: Manner) -> "Iterator[Chunk]":
+        """Sound of a text, or of one that comes in pieces. Raises InvalidRequest."""
         ...
 
 
@@ -67,34 +67,26 @@ class Lite:
         self.model = load(path, device)
         self.rate, self.names = int(self.model.spec.gives[0].rate), tuple(sorted(self.model.voices))
 
-    def say(self, texts: Iterable[str], voice: Voice, manner: Manner) -> "Iterator[Chunk]":
+    def say(self, text: "str | Iterable[str]", voice: Voice, manner: Manner) -> "Iterator[Chunk]":
         """As Voiced.say."""
         from riverrun.models.speech.lite import Said, recorded, talk
+        from riverrun.models.speech.reading.script import Script
 
+        script = Script(self.model.symbols.symbols, longest=LIMIT)
         steps = Said.steps if manner.steps is None else manner.steps
-        name = voice.name or (self.names[0] if self.names else "")
-        whose = {"voice": name} if voice.sound is None else {"recording": recorded(voice.sound)}
-
-        def said(symbols: str, end: bool) -> Said:
-            return Said(symbols, end, speed=manner.speed, seed=manner.seed, steps=steps, **whose)
+        begun = Said("", False, seed=manner.seed, steps=steps)
+        if voice.sound is None:
+            begun = replace(begun, voice=voice.name or (self.names[0] if self.names else ""))
+        else:
+            begun = replace(begun, recording=recorded(voice.sound))
 
         def more() -> Iterator[Said]:
-            yield from (said(self._symbols(text), False) for text in texts)
-            yield said("", True)
+            for line in script.whole(text) if isinstance(text, str) else script.all(text):
+                pace = manner.speed * line.rate
+                yield replace(begun, symbols=line.symbols, pause=line.pause, speed=pace)
+            yield replace(begun, end=True)
 
-        yield from talk(self.model, said("", False), more())
-
-    def _symbols(self, text: str) -> str:
-        """A sentence in the model's alphabet, with a pause before and after it."""
-        from riverrun.models.errors import InvalidRequest
-        from riverrun.models.speech.reading import phonemes
-        from riverrun.models.speech.reading.normal import normalise
-
-        read = phonemes.best("en-US")
-        if not set(read.alphabet.symbols) <= set(self.model.symbols.symbols):
-            raise InvalidRequest("this model reads phonemes: pip install 'riverrun[phonemes]'")
-        sounds = read(normalise(text))
-        return f" {phonemes.written(sounds)} " if sounds else ""
+        yield from talk(self.model, begun, more())
 
 
 class Published:
@@ -109,7 +101,7 @@ class Published:
         self.rate = self.model.config.vae.rate
         self.names: tuple[str, ...] = ()
 
-    def say(self, texts: Iterable[str], voice: Voice, manner: Manner) -> "Iterator[Chunk]":
+    def say(self, text: "str | Iterable[str]", voice: Voice, manner: Manner) -> "Iterator[Chunk]":
         """As Voiced.say."""
         import numpy as np
 
@@ -125,11 +117,21 @@ class Published:
         settings = Settings(seed=manner.seed, speed=manner.speed)
         settings = settings if manner.steps is None else replace(settings, steps=manner.steps)
         at = 0
-        for text in texts:
-            sound = synthesise(self.model, self.tokens, text, prompt, settings)[:, None]
+        for sentence in sentences([text] if isinstance(text, str) else text):
+            sound = synthesise(self.model, self.tokens, sentence, prompt, settings)[:, None]
             yield Chunk(sound, at, self.rate)
             at += len(sound)
         yield Chunk(np.zeros((0, 1), np.float32), at, self.rate, last=True)
+
+
+def sentences(pieces: Iterable[str]) -> Iterator[str]:
+    """What a text in pieces is said in."""
+    from riverrun.models.speech.reading.sentences import Sentences
+
+    cut = Sentences(LIMIT)
+    for piece in pieces:
+        yield from (found.text for found in cut.feed(piece))
+    yield from (found.text for found in cut.flush())
 
 
 class Speaker:
@@ -176,15 +178,7 @@ class Speaker:
 
         Raises InvalidRequest for what cannot be said; what was made before has been given by then.
         """
-        from riverrun.models.speech.reading.sentences import Sentences
-
-        def sentences() -> Iterator[str]:
-            cut = Sentences(LIMIT)
-            for piece in [text] if isinstance(text, str) else text:
-                yield from (found.text for found in cut.feed(piece))
-            yield from (found.text for found in cut.flush())
-
-        return self.model.say(sentences(), self.voice, self.manner)
+        return self.model.say(text, self.voice, self.manner)
 
     def file(self, text: "str | Iterable[str]", target: str, *, force: bool = False) -> Made:
         """Say a text into a file, which appears whole or not at all, or a pipe.

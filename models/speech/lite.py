@@ -39,6 +39,7 @@ KIND = "speech"  # of a checkpoint
 AHEAD = 64  # symbols that are planned at once
 STEPS = range(1, 65)
 SPEEDS = (0.25, 4.0)
+SILENCE = 30.0  # seconds that a pause may have
 HEARD = 10.0  # seconds of a recording that a voice is taken from, the first ones
 LISTENS = 2.5  # seconds that are heard in one piece of work
 AROUND = 24  # latent frames to either side that an encoder's frame depends on, or more
@@ -49,12 +50,14 @@ CLONES = 32  # voices out of recordings that are remembered
 class Said:
     """What is to be said: symbols of the model's alphabet, whether they are all, by whom, how fast.
 
-    Fewer `steps` are faster. `speed` 1.1 gives a tenth less time to the same text. `recording` is whose voice it is
+    After the symbols comes a silence of `pause` seconds, if any. `speed` 1.1 gives a tenth less time to the same text.
+    Fewer `steps` are faster. `recording` is whose voice it is
     instead of a name: mono 16-bit sound at the model's rate, in base64, as `recorded` makes it.
     """
 
     symbols: str = ""
     end: bool = True
+    pause: float = 0.0
     voice: str = ""
     speed: float = 1.0
     seed: int = 0
@@ -91,7 +94,7 @@ class SpeakLite:
         self.hop = self.config.chunk * frames.hop
         self.rate = Fraction(frames.rate, frames.hop)  # of latent frames
         ports = Port("audio", frames.rate, self.hop), Port("times", self.rate, 1)
-        self.spec = Spec(None, ports, max_batch=max_batch)
+        self.spec = Spec(None, ports, 0, max_batch, alphabet, tuple(sorted(voices)))
         self.symbols = Alphabet(alphabet)
         if self.symbols.size > self.config.symbols:
             raise ValueError(f"alphabet has {len(alphabet)} symbols, the network {self.config.symbols - 1}")
@@ -122,24 +125,20 @@ class SpeakLite:
         if "seed" in decoder:
             decoder["seed"] = [request.seed]
         return {
-            "symbols": [self.symbols.encode(request.symbols)], "begun": [0.0], "ends": [[]], "over": [request.end],
+            **self._added(request), "begun": [0.0], "ends": [[]], "over": [request.end],
             "voice": [voice], "unheard": [unheard], "prompt": prompt, "prompted": [count], "timed": [0],
-            "speed": [request.speed], "seed": [request.seed], "steps": [request.steps],
+            "seed": [request.seed], "steps": [request.steps],
             "phase": [0], "frame": [0], "x": weight.new_zeros(1, chunk, c),
             "said": weight.new_zeros(1, chunk, self.config.width), "past": self.net.dit.start(1), "decoder": decoder,
         }  # fmt: skip
 
     def update(self, state: State, request: Said) -> State:
-        """Add symbols, or say that there are no more; speed counts from here on. Raises InvalidRequest."""
+        """Add symbols, or say that there are no more. Raises InvalidRequest."""
         if state["over"][0]:
             raise InvalidRequest("the text has ended, expected no more: open another session")
         self._check(request)
-        return {
-            **state,
-            "symbols": [[*state["symbols"][0], *self.symbols.encode(request.symbols)]],
-            "over": [request.end],
-            "speed": [request.speed],
-        }
+        added = {name: [[*state[name][0], *more[0]]] for name, more in self._added(request).items()}
+        return {**state, **added, "over": [request.end]}
 
     def close(self, state: State) -> None:
         """Nothing is held outside the state."""
@@ -229,7 +228,11 @@ class SpeakLite:
         """Let ready symbols of a row's window end when their durations say; give those ends."""
         ends, at = state["ends"][i], len(state["ends"][i])
         stop = min(self._ready(state, i), first + self.reach + AHEAD)
-        spans = duration(times[at - first : max(stop, at) - first]) / state["speed"][i]
+        paces, fixed = (
+            torch.tensor(state[name][i][at:stop], device=times.device) for name in ("paces", "fixed")
+        )
+        spans = duration(times[at - first : max(stop, at) - first]) / paces
+        spans = torch.where(fixed > 0, fixed, spans)
         last = ends[-1] if ends else state["begun"][i]
         timed = [round(last + float(total), 4) for total in spans.cumsum(0)]
         ends += timed
@@ -276,16 +279,26 @@ class SpeakLite:
         past = max(0, self._first(state, i))
         if past:
             state["begun"][i] = state["ends"][i][past - 1]
-            state["ends"][i], state["symbols"][i] = state["ends"][i][past:], state["symbols"][i][past:]
+            for name in ("ends", "symbols", "paces", "fixed"):
+                state[name][i] = state[name][i][past:]
 
     # What a state tells
 
     def _check(self, request: Said) -> None:
-        self.symbols.encode(request.symbols)
+        if not 0 <= request.pause <= SILENCE:
+            raise InvalidRequest(f"pause is {request.pause}, expected 0 to {SILENCE} s")
         if not SPEEDS[0] <= request.speed <= SPEEDS[1]:
             raise InvalidRequest(f"speed is {request.speed}, expected {SPEEDS[0]} to {SPEEDS[1]}")
         if request.steps not in STEPS:
             raise InvalidRequest(f"steps is {request.steps}, expected {STEPS.start} to {STEPS.stop - 1}")
+
+    def _added(self, request: Said) -> State:
+        """What a request adds to be said: symbols, how fast each, and the frames of those that last so long."""
+        symbols = self.symbols.encode(request.symbols)
+        fixed = [0.0] * len(symbols)
+        if request.pause:
+            symbols, fixed = symbols + self.symbols.encode(" "), [*fixed, float(request.pause * self.rate)]
+        return {"symbols": [symbols], "paces": [[request.speed] * len(symbols)], "fixed": [fixed]}
 
     def _recording(self, request: Said) -> bytes:
         """A request's recording, its beginning. Raises InvalidRequest."""

@@ -141,6 +141,20 @@ def test_a_model_that_is_not_there_or_is_another_is_told(
 ) -> None:
     assert speak("Hello", "--model", str(tmp_path / "gone.safetensors")) == 1
     assert "no such file or folder" in capsys.readouterr().err
-    letters_only = made(tmp_path / "letters.safetensors", LETTERS.symbols)
+    few = made(tmp_path / "few.safetensors", LETTERS.symbols[:9])
     with pytest.raises(InvalidRequest, match="phonemes"):
-        list(Speaker(str(letters_only)).say("Hello"))
+        list(Speaker(str(few)).say("Hello"))
+
+
+def test_a_model_of_letters_is_given_letters(tmp_path: Path) -> None:
+    path = made(tmp_path / "letters.safetensors", LETTERS.symbols)
+    assert sum(len(chunk) for chunk in Speaker(str(path)).say("Hello")) > 1000
+
+
+def test_markup_is_pauses_and_paces(lite: Path) -> None:
+    speaker = Speaker(str(lite))
+    plain = sum(len(chunk) for chunk in speaker.say("<speak>Hello</speak>"))
+    paused = sum(len(chunk) for chunk in speaker.say('<speak>Hello<break time="2s"/></speak>'))
+    assert abs(paused - plain - 2 * speaker.rate) < 0.05 * speaker.rate
+    fast = sum(len(chunk) for chunk in speaker.say('<speak><prosody rate="200%">Hello</prosody></speak>'))
+    assert abs(fast / plain - 0.5) < 0.1

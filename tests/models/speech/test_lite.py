@@ -22,8 +22,8 @@ from riverrun.streaming.engine import Engine, run
 
 CHUNKS = ChunkConfig(12, 4, 16, 2, 2, 2.0, chunk=4, past=12, reads=1, hears=1, pool=2)
 FRAMES = FrameConfig(4, 12, 2, (8, 1, 1), (8, 1, 1), noise=True)
-ALPHABET = "abcdefghijk"
-TEXT = "cedgbikcfhbddja"
+ALPHABET = "abcdefghij "
+TEXT = "cedgbi cfhbddja"
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,14 @@ def test_it_tells_when_each_symbol_ends(model: SpeakLite) -> None:
     ends = times[:, 0] * model.net.vae.config.hop
     assert len(ends) == len(TEXT) + 7 and (np.diff(ends) >= 0).all()
     assert ends[-1] <= len(sound) < ends[-1] + model.net.vae.config.hop
+
+
+def test_a_pause_lasts_as_long_as_is_said_and_speed_is_of_what_comes_with_it(model: SpeakLite) -> None:
+    hop, rate = model.net.vae.config.hop, 24_000
+    plain, paused = spoken(model, Said(TEXT)), spoken(model, Said(TEXT, pause=0.5))
+    assert abs(len(paused) - len(plain) - 0.5 * rate) <= hop
+    both = spoken(model, Said(TEXT, end=False), Said(TEXT, speed=2.0))
+    assert abs(len(both) / len(plain) - 1.5) < 0.1
 
 
 def test_a_recording_is_heard_in_pieces_and_once(model: SpeakLite) -> None:
@@ -204,6 +212,7 @@ def test_run_speaks_in_this_thread(model: SpeakLite) -> None:
         ({"voice": "anna", "recording": "AAAA"}, "voice is 'anna' and there is a recording"),
         ({"recording": "a"}, "recording is no base64"),
         ({"recording": "AAAA"}, "recording has 3 bytes, expected 48 or more"),
+        ({"pause": 99.0}, "pause is 99.0, expected 0 to 30"),
         ({"speed": 9.0}, "speed is 9.0, expected 0.25 to 4"),
         ({"steps": 0}, "steps is 0, expected 1 to 64"),
     ],

@@ -21,7 +21,7 @@ from riverrun.streaming.wire import Open
 
 if TYPE_CHECKING:
     from riverrun.streaming.jobs.desk import Desk
-    from riverrun.streaming.restorations import Reply
+    from riverrun.streaming.replies import Reply
     from riverrun.streaming.webrtc import Call, Peer
     from riverrun.streaming.ws import Link
 

@@ -16,10 +16,13 @@ from riverrun.streaming.metrics import Metrics
 from riverrun.streaming.problems import TooMany
 from riverrun.streaming.session import RATES
 from riverrun.streaming.settings import Settings
+from riverrun.streaming.speech import Speech
 from riverrun.streaming.stream import Stream
 from riverrun.streaming.wire import Open
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+
     from riverrun.streaming.jobs.desk import Desk
     from riverrun.streaming.replies import Reply
     from riverrun.streaming.webrtc import Call, Peer
@@ -179,7 +182,9 @@ class Hub:
                 f"rate is {wanted.rate} and channels {wanted.channels}, expected "
                 f"{RATES.start} to {RATES.stop - 1} Hz and 1 to {CHANNELS}"
             )
-        stream = Stream(self, wanted, transport, address)
+        self.known(wanted.model)
+        speaks = wanted.model in self.specs and self.specs[wanted.model].symbols
+        stream = (Speech if speaks else Stream)(self, wanted, transport, address)
         self.streams[id(stream)] = stream  # counted from now on, so that two cannot take the last place
         try:
             await stream.begin()
@@ -202,6 +207,10 @@ class Hub:
         taken, given, dropped = (ticks / stream.rate for ticks in (stream.fed, stream.out, stream.dropped))
         stream.log.info("stream %s ended: %s after %.1f s, %.1f s in, %.1f s out, %.2f s dropped", stream.name, why,
                         self.clock() - stream.begun, taken, given, dropped)  # fmt: skip
+
+    async def voice(self, request: "Request", name: str) -> dict[str, Any]:
+        """What a model is to be told of a voice that a client names."""
+        return {"voice": name}
 
     def known(self, model: str) -> None:
         """Raises InvalidRequest if there is no such model."""

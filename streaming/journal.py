@@ -62,6 +62,15 @@ class Journal:
             self._drop()
         return before - self.ticks
 
+    def cut(self, seq: int) -> int | None:
+        """Drop the frames after one, as if they had never been made; give the first tick of those, if there are any."""
+        start = None
+        while self.frames and self.frames[-1][0].seq > seq:
+            frame, ticks = self.frames.pop()
+            self.next, self.ticks, self.bytes = frame.seq, self.ticks - ticks, self.bytes - len(frame.payload)
+            start = frame.pts
+        return start
+
     def _drop(self) -> None:
         frame, ticks = self.frames.popleft()
         self.ticks, self.bytes = self.ticks - ticks, self.bytes - len(frame.payload)

@@ -21,7 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from riverrun.models import MODELS, load
 from riverrun.models.contract import Spec, StreamModel
-from riverrun.streaming import logs, restorations, webrtc, whip
+from riverrun.streaming import logs, restorations, speeches, webrtc, whip
 from riverrun.streaming import status as operation
 from riverrun.streaming.access import Access, digest
 from riverrun.streaming.handle import Handle
@@ -113,6 +113,7 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
     _errors(app, hub.metrics.refused)
     _routes(app, hub)
     app.include_router(restorations.router)
+    app.include_router(speeches.router)
     app.include_router(whip.router)
     app.include_router(routes.router)
     app.include_router(operation.router)

@@ -99,6 +99,12 @@ class Files(Group):
     journal_bytes: int = Field(default=8 << 20, ge=1 << 16)  # of a reply that may be taken up again
 
 
+class Speaking(Group):
+    """Speech of texts."""
+
+    characters: int = Field(default=200_000, ge=1)  # of one request
+
+
 class Jobs(Group):
     """Batch jobs.
 
@@ -162,6 +168,7 @@ class Settings(BaseSettings):
     compute: Compute = Compute()
     streams: Streams = Streams()
     files: Files = Files()
+    speech: Speaking = Speaking()
     jobs: Jobs = Jobs()
     webrtc: WebRTC = WebRTC()
 

@@ -47,6 +47,7 @@ class Stream:
         # from a tick of the engine's on, how many were dropped
         self.gaps: deque[tuple[int, int]] = deque(maxlen=64)
         self.closed = self.finished = False
+        self.round = 0  # how often what it was to say was cleared, if it says anything
         self.less: tuple[str, ...] = ()  # what the engine does with less of
         self.notice: Callable[..., None] = lambda kind, **values: None  # has a control message sent
         self.saved: bytes | None = None

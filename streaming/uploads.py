@@ -3,7 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar, cast
 
@@ -23,8 +24,10 @@ BLOCK = 1 << 16  # bytes read from the child at once
 FORMATS = {  # response_format -> container, codec, content type
     "wav": ("wav", "pcm_s16le", "audio/wav"),
     "flac": ("flac", "flac", "audio/flac"),
-    "opus": ("ogg", "libopus", "audio/ogg"),
+    "opus": ("opus", "libopus", "audio/ogg"),
     "mp3": ("mp3", "libmp3lame", "audio/mpeg"),
+    "aac": ("adts", "aac", "audio/aac"),
+    "pcm": ("s16le", "pcm_s16le", "audio/pcm"),
 }
 LIKE = {"flac": "flac", "mp3": "mp3", "ogg": "opus", "opus": "opus"}  # of an input's container, for "same"
 
@@ -123,7 +126,20 @@ async def through(stream: "Stream", decoding: Decoding) -> AsyncGenerator[Chunk,
 
     Use it in an `aclosing`. Raises MediaError, SessionEnded.
     """
-    feeding, why = asyncio.create_task(_feed(stream, decoding)), "cancelled"
+    try:
+        async with aclosing(fed(stream, _feed(stream, decoding))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    finally:
+        await asyncio.shield(decoding.close())
+
+
+async def fed(stream: "Stream", work: Coroutine[Any, Any, None]) -> AsyncGenerator[Chunk, None]:
+    """Give the chunks of a stream while `work` feeds it; it is closed at the end, and what fails in either is raised.
+
+    Use it in an `aclosing`.
+    """
+    feeding, why = asyncio.create_task(work), "cancelled"
     try:
         over = False
         while not over:
@@ -140,7 +156,6 @@ async def through(stream: "Stream", decoding: Decoding) -> AsyncGenerator[Chunk,
     finally:
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
-        await asyncio.shield(decoding.close())
         await asyncio.shield(stream.close(why))
 
 

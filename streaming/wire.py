@@ -8,6 +8,7 @@ A client opens a stream (or resumes one), sends frames of sound with consecutive
                                       <-     opened | resumed | error
     frames 0, 1, 2, ...               ->     frames 0, 1, 2, ...
     ack, update, stats, clock         <->    ack, updated, stats, clock, event
+    text, clear                       <->    words, cleared
     finish | cancel                   ->
                                       <-     the frame that is last, ended
 """
@@ -124,6 +125,28 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Text:
+    """Say more, after what came before; what is no whole sentence yet waits for more, or for `flush`.
+
+    `words` tells, with the `context`, which characters of that context's text sound at which ticks.
+    """
+
+    text: str = ""
+    context: str = ""
+    flush: bool = False
+
+
+@dataclass(frozen=True)
+class Clear:
+    """Say nothing more of the text that came, so that other text may follow.
+
+    `cleared` has the tick at which sound goes on, and the words heard until tick `played`, or of all that was sent.
+    """
+
+    played: int | None = None
+
+
+@dataclass(frozen=True)
 class Finish:
     """The input is over; what is on its way still comes. (A last frame says the same.)"""
 
@@ -155,7 +178,7 @@ class Clock:
     at: int
 
 
-Control = Open | Resume | Update | Finish | Cancel | Ack | Stats | Clock
+Control = Open | Resume | Update | Text | Clear | Finish | Cancel | Ack | Stats | Clock
 CONTROLS: dict[str, type[Control]] = {c.__name__.lower(): c for c in get_args(Control)}
 
 

@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from riverrun.media import Chunk
 from riverrun.media.chunk import Array
+from riverrun.models.errors import InvalidRequest
 from riverrun.streaming import wire
 from riverrun.streaming.access import address
 from riverrun.streaming.controls import Controls
@@ -21,6 +23,7 @@ from riverrun.streaming.errors import ProtocolError, StreamError, TooSlow
 from riverrun.streaming.journal import Intake, Journal
 from riverrun.streaming.outgoing import Outgoing, joined
 from riverrun.streaming.problems import EXPECTED, NotFound, body, kind_of, retry_after
+from riverrun.streaming.speech import Speech
 from riverrun.streaming.stream import Stream
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 PROTOCOL = "riverrun.v1"
 FRAME = 0.25  # seconds, the longest frame either side sends
 WAITING = 1024  # frames and controls that may wait to be fed
+TYPED = 1 << 17  # characters that may wait to be said
 
 
 class Replaced(StreamError):
@@ -58,7 +62,9 @@ class Link:
         self.failure: Exception | None = None
         self.kind, _, _ = wire.FORMATS[wanted.format]
         self.inbox: deque[Callable[[], Awaitable[None]]] = deque()  # what came, to be done in turn
-        self.waiting = 0  # ticks in it
+        self.waiting = self.typed = 0  # ticks and characters in it
+        self.texts: deque[wire.Text] | None = None  # those that its last entry says, if it does
+        self.made = 0  # the tick after all output so far
         self.filled = asyncio.Event()
         self.tasks = [asyncio.create_task(self._guard(part())) for part in (self._pump, self._fill)]
         self.grace: asyncio.Task[None] | None = None
@@ -150,8 +156,12 @@ class Link:
         """Bring the stream's output into the journal; wait, or drop the oldest, when it is full."""
         while True:
             chunks = await self.stream.read()
+            begun = self.stream.round
             for chunk in joined(chunks):
-                await self._keep(chunk)
+                if self.stream.round == begun:
+                    await self._keep(chunk)
+            if self.stream.round != begun:
+                continue
             if not chunks or chunks[-1].last:
                 self.over = self.over or "finished"
                 self.changed.set()
@@ -162,8 +172,8 @@ class Link:
         while True:
             self.filled.clear()
             while self.inbox:
-                await self.inbox[0]()
-                self.inbox.popleft()
+                work = self.inbox.popleft()
+                await work()
             await self.filled.wait()
 
     async def _feed(self, frame: wire.Frame, data: Array, arrived: float) -> None:
@@ -186,6 +196,7 @@ class Link:
             last = chunk.last and start == starts[-1]
             sound = wire.payload(data, self.wanted.format)
             self.journal.add(chunk.pts + start, len(data), sound, at, last, self.kind)
+        self.made = chunk.end
         self.changed.set()
         if self.stream.live is not None:
             self.journal.trim()  # what of it was not sent yet is missed when the next frame is
@@ -202,8 +213,55 @@ class Link:
             raise ProtocolError(
                 f"{WAITING} frames and controls wait already: wait for acks, send longer frames"
             )
+        self.texts = None
         self.inbox.append(work)
         self.filled.set()
+
+    def text(self, control: wire.Text) -> None:
+        """Take text; what comes while other text waits is said with it. Raises ProtocolError."""
+        if self.typed + len(control.text) > TYPED:
+            raise ProtocolError(
+                f"{self.typed} characters wait to be said, the limit is {TYPED}: wait for words"
+            )
+        self.typed += len(control.text)
+        if self.texts is None:
+            texts = deque([control])
+            self.later(partial(self._say, texts))
+            self.texts = texts
+        elif (last := self.texts[-1]).context == control.context and not last.flush:
+            self.texts[-1] = replace(control, text=last.text + control.text)
+        else:
+            self.texts.append(control)
+
+    async def _say(self, texts: deque[wire.Text]) -> None:
+        """Say what came, until nothing more has."""
+        speech = self.stream
+        if not isinstance(speech, Speech):
+            raise ProtocolError(f"{self.wanted.model} takes sound, no text")
+        begun = speech.round
+        while texts and speech.round == begun:
+            control = texts.popleft()
+            self.texts = None if self.texts is texts and not texts else self.texts
+            self.typed -= len(control.text)
+            try:
+                await speech.say(control.text, control.context, control.flush)
+            except InvalidRequest as error:
+                self.say("error", **body(error), fatal=False, context=control.context)
+
+    async def clear(self, sent: int, control: wire.Clear) -> None:
+        """Drop what waits to be said, and what was said and not sent; `sent` is the last frame that was."""
+        speech = self.stream
+        if not isinstance(speech, Speech):
+            raise ProtocolError(f"{self.wanted.model} takes sound, no text")
+        self.inbox = deque(work for work in self.inbox if getattr(work, "func", None) != self._say)
+        self.texts, self.typed = None, 0
+        start = self.journal.cut(sent)
+        start = self.made if start is None else start
+        played = start if control.played is None else min(control.played, start)
+        heard = await speech.clear(start, played)
+        self.made = start
+        self.room.set()
+        self.say("cleared", start=start, context=speech.context, words=[word.told() for word in heard])
 
     def take(self, frame: wire.Frame) -> None:
         """Take a frame, once however often it comes. Raises ProtocolError."""
@@ -333,6 +391,11 @@ class Connection:
                         controls.bucket.give()  # there are no more of these than frames that we sent
                 case wire.Cancel():
                     await link.end("cancelled")
+                case wire.Text() if not link.stream.closed:
+                    link.text(control)
+                    controls.bucket.give()  # their characters are counted
+                case wire.Clear() if not link.stream.closed:
+                    await link.clear(self.out.sent, control)
                 case wire.Update() | wire.Finish() if not link.stream.closed:
                     link.later(partial(controls.obey, control))
                 case _:

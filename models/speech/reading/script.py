@@ -60,16 +60,19 @@ class Script:
                 raise InvalidRequest("this model reads phonemes: pip install 'riverrun[phonemes]'")
         self.alphabet = Alphabet(alphabet)
         self.sentences = Sentences(longest)
+        self.count = 0  # characters that came
+        self.marked = 0  # of those, in texts with markup
 
     def feed(self, text: str) -> Iterator[Line]:
         """Take the next characters; give the lines that are complete now. Raises InvalidRequest."""
+        self.count += len(text)
         for piece in self.sentences.feed(text):
-            yield from self._line(piece.text, piece.start)
+            yield from self._line(piece.text, piece.start + self.marked)
 
     def flush(self) -> Iterator[Line]:
         """What is left, though no sentence. Raises InvalidRequest."""
         for piece in self.sentences.flush():
-            yield from self._line(piece.text, piece.start)
+            yield from self._line(piece.text, piece.start + self.marked)
 
     def clear(self) -> None:
         """Forget what is no sentence yet."""
@@ -86,23 +89,25 @@ class Script:
         if not text.lstrip().startswith(MARKUP):
             yield from self.all([text])
             return
+        at = self.count
+        self.count, self.marked = at + len(text), self.marked + len(text)
         for part in markup.parse(text):
             if part.pause:
                 yield Line(pause=part.pause)
             elif part.kind:
-                yield from self._placed(part, say_as(part.text, part.kind, self.accent == "en-GB"), 0)
+                yield from self._placed(part, say_as(part.text, part.kind, self.accent == "en-GB"), 0, at)
             else:
                 cut = Sentences(self.longest)
                 for piece in [*cut.feed(part.text), *cut.flush()]:
-                    yield from self._placed(part, self._words(piece.text), piece.start)
+                    yield from self._placed(part, self._words(piece.text), piece.start, at)
 
-    def _placed(self, part: markup.Part, words: Sequence[Word], at: int) -> Iterator[Line]:
-        """The line of words out of a part of SSML, whose characters are counted in the source."""
-        for line in self._said(words, at):
+    def _placed(self, part: markup.Part, words: Sequence[Word], start: int, at: int) -> Iterator[Line]:
+        """The line of words from `start` of a part of SSML on; its source begins at character `at` of all that came."""
+        for line in self._said(words, start):
             moved = []
             for word in line.words:
-                start, end = part.span(word.start, word.end)
-                moved.append(replace(word, start=start, end=end))
+                first, last = part.span(word.start, word.end)
+                moved.append(replace(word, start=at + first, end=at + last))
             yield replace(line, words=tuple(moved), rate=part.rate)
 
     def _line(self, text: str, at: int) -> Iterator[Line]:

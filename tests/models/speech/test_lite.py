@@ -98,6 +98,24 @@ def test_it_tells_when_each_symbol_ends(model: SpeakLite) -> None:
     assert ends[-1] <= len(sound) < ends[-1] + model.net.vae.config.hop
 
 
+def test_what_is_flushed_is_said_before_more_comes(model: SpeakLite) -> None:
+    state, out = model.open(Said(TEXT, end=False)), list[Chunk]()
+    state = model.update(state, Said(end=False, flush=True))
+
+    def heard() -> int:
+        nonlocal state
+        with torch.inference_mode():
+            while model.key(state) is not None:
+                ((made, _),), state = model.step([None], state)
+                out.extend([made] if made is not None else [])
+        return sum(map(len, out))
+
+    whole = len(spoken(model, Said(TEXT)))
+    assert whole <= heard() <= whole + model.hop
+    state = model.update(state, Said(TEXT, end=False, flush=True))
+    assert abs(heard() - 2 * whole) <= 2 * model.hop
+
+
 def test_a_pause_lasts_as_long_as_is_said_and_speed_is_of_what_comes_with_it(model: SpeakLite) -> None:
     hop, rate = model.net.vae.config.hop, 24_000
     plain, paused = spoken(model, Said(TEXT)), spoken(model, Said(TEXT, pause=0.5))

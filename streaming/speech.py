@@ -1,0 +1,275 @@
+"""Speech: a stream whose input is text, which is said as it comes; it tells when each word is heard."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from riverrun.media import Chunk
+from riverrun.media.chunk import Array
+from riverrun.models.errors import InvalidRequest
+from riverrun.models.speech.reading.script import Line, Script
+from riverrun.streaming.errors import ProtocolError, SessionEnded
+from riverrun.streaming.problems import body
+from riverrun.streaming.session import Live
+from riverrun.streaming.stream import Stream
+from riverrun.streaming.wire import Open
+
+if TYPE_CHECKING:
+    from riverrun.streaming.hub import Hub
+
+FIRST = 0.25  # seconds within which sound is due after the text, where no more is allowed
+LEAD = 86_400.0  # seconds that speech may be ahead of its being played, where nobody listens to it live
+KEPT = 10_000  # words that are remembered, about an hour of them
+AHEAD = 600  # symbols that wait to be said at the engine, some 40 s of speech; no more are read meanwhile
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word that is said. Units: ticks of the stream; `start` and `end` are characters of the text of its context."""
+
+    text: str
+    context: str
+    start: int
+    end: int
+    begins: int
+    ends: int
+
+    def told(self) -> dict[str, Any]:
+        """As a message holds it."""
+        return {
+            "text": self.text,
+            "start": self.start,
+            "end": self.end,
+            "begins": self.begins,
+            "ends": self.ends,
+        }
+
+
+@dataclass
+class Waiting:
+    """A line at the engine: its words, and the number of its first symbol."""
+
+    line: Line
+    context: str
+    at: int  # characters of earlier contexts
+    first: int
+
+
+class Speech(Stream):
+    """Text in, sound out. What is said follows on what was said before, until it is cleared.
+
+    Words are kept for as long as they may be asked for, and told by `notice` as soon as it is known when they sound.
+    """
+
+    def __init__(self, hub: "Hub", wanted: Open, transport: str, address: str = "") -> None:
+        super().__init__(hub, wanted, transport, address)
+        spec = hub.specs[wanted.model]
+        self.pace = spec.gives[1].rate  # of the times that symbols end
+        self.script = Script(spec.symbols)
+        self.recording = str(
+            self.values.pop("recording", "")
+        )  # sent once, as the engine's session then knows the voice
+        self.values = {"voice": "", **self.values, "symbols": "", "end": False}
+        if not self.values["voice"] and not self.recording:
+            self.values["voice"] = spec.voices[0] if spec.voices else ""
+        self.speed = float(self.values.get("speed", 1.0))
+        self.context, self.read_before = "", 0  # what is read now, and the characters of those before
+        self.given = 0  # symbols given to the engine
+        self.times = [0.0]  # the ends of symbols from number `known` - 1 on, in frames of the model
+        self.known = 0
+        self.waiting: deque[Waiting] = deque()
+        self.words: deque[Word] = deque(maxlen=KEPT)  # the latest, that may be asked for
+        self.base = 0  # the tick at which what the engine says now begins
+        self.timed = asyncio.Event()
+        self.reading = asyncio.Lock()  # held by who has the script read
+        self.timing: asyncio.Task[None] | None = None
+
+    async def begin(self, saved: bytes | None = None) -> None:
+        """As Stream.begin; a new session is due at once."""
+        self.engine = self.hub.engine
+        first = FIRST if self.live is None else self.live
+        live = Live(arrival=self.hub.clock(), first=first, lead=LEAD if self.live is None else Live.lead)
+        values = self.values if saved else {**self.values, "recording": self.recording}
+        await self.engine.open(
+            self.wanted.model, values, self.rate, self.channels, live, self.wanted.band, saved, self.name
+        )
+        self.latency = self.engine.latency(self.name)
+        if self.timing is None or self.timing.done():
+            self.timing = asyncio.create_task(self._listen(self.round))
+
+    async def say(self, text: str, context: str = "", flush: bool = False, whole: bool = False) -> None:
+        """Take more text, waiting while much is to be said; `flush` says what is no sentence yet, too.
+
+        A `whole` text may be markup. Another `context` ends the one before. Raises InvalidRequest, SessionEnded.
+        """
+        if self.finished:
+            raise ProtocolError("the text is finished: open another stream for more")
+        begun = self.round
+        if context != self.context:
+            await self._put(self.script.flush)
+            self.context, self.read_before = context, self.script.count
+        if self.round == begun:
+            await self._put(lambda: self.script.whole(text) if whole else self.script.feed(text))
+        if flush and self.round == begun:
+            await self._put(self.script.flush)
+            await super().update({"symbols": "", "pause": 0.0, "flush": True})
+
+    async def finish(self) -> None:
+        """The text is over; the rest of it is said. Twice is once."""
+        if self.finished:
+            return
+        self.finished, begun = True, self.round
+        try:
+            await self._put(self.script.flush)
+        except InvalidRequest as error:  # what can be said is
+            self.notice("error", **body(error), fatal=False, context=self.context)
+        if self.round == begun:
+            await super().update({"symbols": "", "pause": 0.0, "end": True})
+
+    async def feed(self, data: Array, captured: float | None = None, arrived: float | None = None) -> int:
+        """Raises ProtocolError: it takes text."""
+        raise ProtocolError(f"{self.wanted.model} takes text, no sound")
+
+    async def update(self, values: Mapping[str, Any]) -> None:
+        """Say what follows at another speed. Raises InvalidRequest for all else, SessionEnded."""
+        if set(values) - {"speed"}:
+            raise InvalidRequest(
+                f"{', '.join(sorted(values))} cannot change now, only speed can: open another stream"
+            )
+        await super().update({"symbols": "", "pause": 0.0, **values})
+        self.speed = float(values.get("speed", self.speed))
+
+    async def clear(self, start: int, played: int) -> list[Word]:
+        """Say nothing more of what came; what follows begins at tick `start`. Give the words over by tick `played`."""
+        heard = [word for word in self.words if word.ends <= played]
+        self.round += 1
+        self.timed.set()
+        if self.timing:
+            self.timing.cancel()
+        async with self.reading:
+            self.script.clear()
+        async with self.turn:
+            try:
+                await self.engine.close(self.name)
+            except SessionEnded:
+                self.log.debug("stream %s was cleared where its engine had failed", self.name)
+            self.saved, self.skip, self.out, self.base = None, 0, 0, start
+            self.given, self.known, self.times = 0, 0, [0.0]
+            self.words.clear()
+            self.waiting.clear()
+            self.values = {
+                **self.values,
+                "symbols": "",
+                "pause": 0.0,
+                "end": self.finished,
+                "speed": self.speed,
+            }
+            self.timing = None
+            while True:
+                engine = self.hub.engine
+                try:
+                    await self.begin()
+                    break
+                except SessionEnded:
+                    if engine.alive:
+                        raise
+                    await self.hub.another(engine)
+        return heard
+
+    async def read(self) -> list[Chunk]:
+        """As Stream.read; what was cleared is left out."""
+        while True:
+            begun = self.round
+            try:
+                chunks = await super().read()
+            except SessionEnded:
+                if begun == self.round:
+                    raise
+                async with self.turn:
+                    continue
+            if begun == self.round:
+                return chunks
+
+    async def close(self, why: str = "closed") -> None:
+        """As Stream.close."""
+        if self.timing:
+            self.timing.cancel()
+        await super().close(why)
+
+    def stats(self) -> dict[str, Any]:
+        """As Stream.stats; what waits is text."""
+        return {**super().stats(), "queue": 0.0, "symbols": self.given - self.known}
+
+    async def _put(self, lines: Callable[[], Iterator[Line]]) -> None:
+        """Read lines, apart from what else the server does, and hand each to the engine when there is room."""
+        begun, made = self.round, lines()
+        while True:
+            async with self.reading:
+                line = await asyncio.to_thread(next, made, None)
+            if line is None:
+                return
+            while self.given - self.known > AHEAD and self.round == begun:
+                self.timed.clear()
+                await self.timed.wait()
+            if self.round != begun or self.closed:
+                return
+            waiting = Waiting(line, self.context, self.read_before, self.given)
+            self.waiting.append(waiting)
+            self.given += len(line.symbols) + (line.pause > 0)
+            pace = min(max(self.speed * line.rate, 0.25), 4.0)
+            await super().update(
+                {"symbols": line.symbols, "pause": line.pause, "flush": False, "speed": pace}
+            )
+
+    async def _listen(self, begun: int) -> None:
+        """Learn when symbols end, and tell it of words."""
+        while self.round == begun and not self.closed:
+            engine = self.engine
+            try:
+                chunks = await engine.poll(self.name, 1)
+            except SessionEnded as error:
+                if not self._lost(engine, error):
+                    return
+                await self._recover(engine)
+                continue
+            if not chunks:
+                return
+            for chunk in chunks:
+                fresh = chunk.data[max(0, self.known - chunk.pts) :, 0]
+                self.times += fresh.tolist()
+                self.known += len(fresh)
+            self._tell()
+            self.timed.set()
+
+    def _tell(self) -> None:
+        """Tell of the words whose symbols all have a time."""
+        while self.waiting and self.known >= self.waiting[0].first + len(self.waiting[0].line.symbols):
+            waiting, news = self.waiting.popleft(), list[Word]()
+            for word in waiting.line.words:
+                begins, ends = (self._tick(waiting.first + place) for place in (word.first, word.last))
+                news.append(
+                    Word(
+                        word.text,
+                        waiting.context,
+                        word.start - waiting.at,
+                        word.end - waiting.at,
+                        begins,
+                        ends,
+                    )
+                )
+            self.words += news
+            if news:
+                self.notice("words", context=waiting.context, words=[word.told() for word in news])
+        dropped = (self.waiting[0].first if self.waiting else self.known) - (self.known - len(self.times) + 1)
+        del self.times[: max(0, dropped)]
+
+    def _tick(self, symbols: int) -> int:
+        """The tick at which so many symbols have been said."""
+        frames = self.times[symbols - (self.known - len(self.times) + 1)]
+        return self.base + round(frames / self.pace * self.rate)
+
+    def _outer(self, tick: int) -> int:
+        """As Stream's: the engine counts from the beginning of what it says."""
+        return super()._outer(tick) + self.base

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models.speech.chunks import ChunkDit, logarithm, placed
-from riverrun.models.training.loop import Optimizer, follow
+from riverrun.models.training.loop import Crew, Optimizer, average, follow, gradients, shared
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,11 @@ class Utterance:
 class Recipe:
     """How long and how hard to train.
 
-    Units: `minutes` of wall clock (or `steps`, whichever ends first); `frames` of latents a step, in clips of similar
-    length; `heard` frames of a voice. Shares of clips learn with no text (`silent`) and with no voice (`unknown`).
-    With `guidance` the velocity goes that much further the way of text and voice in the share `folded` of the time, so
-    that one evaluation does what guidance takes two for (arXiv 2502.12154). With `half` layers compute in bfloat16.
+    Units: `minutes` of wall clock (or `steps`, whichever ends first); `frames` of latents a step and process, in
+    clips of similar length; `heard` frames of a voice. Shares of clips learn with no text (`silent`) and with no voice
+    (`unknown`). With `guidance` the velocity goes that much further the way of text and voice in the share `folded` of
+    the time, so that one evaluation does what guidance takes two for (arXiv 2502.12154). With `half` layers compute in
+    bfloat16.
     """
 
     minutes: float = 60
@@ -73,26 +74,27 @@ class Batch:
 class Draws:
     """Batches of clips of similar length, each with a voice prompt from another clip of who speaks, if there is one."""
 
-    def __init__(
-        self, clips: Sequence[Utterance], recipe: Recipe, device: torch.device, step: int = 0
-    ) -> None:
+    def __init__(self, clips: Sequence[Utterance], recipe: Recipe, device: torch.device, *dice: int) -> None:
+        """`dice` are numbers of what is drawn besides the recipe's seed: the step it begins at, the process."""
         self.clips = sorted(clips, key=lambda clip: len(clip.latents))
         self.recipe, self.device = recipe, device
-        self.dice = np.random.default_rng([recipe.seed, step])
+        self.dice = np.random.default_rng([recipe.seed, *dice])
         self.by_voice: dict[str, list[int]] = {}
         for i, clip in enumerate(self.clips):
             self.by_voice.setdefault(clip.voice, []).append(i)
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
-            first = int(self.dice.integers(len(self.clips)))
-            longest, chosen = 0, list[int]()
-            for i in range(first, len(self.clips)):
-                longest = max(longest, len(self.clips[i].latents))
-                if chosen and longest * (len(chosen) + 1) > self.recipe.frames:
-                    break
-                chosen.append(i)
-            yield self.batch(chosen)
+            yield self.batch(self._fitting(int(self.dice.integers(len(self.clips)))))
+
+    def _fitting(self, first: int) -> range:
+        """The clips from one on that are not too long together."""
+        stop = first + 1
+        while stop < len(self.clips):
+            if len(self.clips[stop].latents) * (stop + 1 - first) > self.recipe.frames:
+                break
+            stop += 1
+        return range(first, stop)
 
     def batch(self, chosen: Sequence[int]) -> Batch:
         """Some clips as a batch."""
@@ -124,11 +126,10 @@ class Draws:
 class Course:
     """A transformer and everything else that changes from step to step."""
 
-    def __init__(self, model: ChunkDit, recipe: Recipe, device: torch.device) -> None:
-        self.model, self.recipe = model.to(device).train(), recipe
+    def __init__(self, model: ChunkDit, recipe: Recipe, crew: Crew) -> None:
+        self.model, self.recipe, self.crew = shared(model.to(crew.device), crew).train(), recipe, crew
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
         self.optimizer = Optimizer(self.model, recipe.rate)
-        self.device = device
 
     def state(self) -> dict[str, Any]:
         """What resuming needs."""
@@ -145,51 +146,56 @@ class Course:
 
     def step(self, batch: Batch, rate: float, folding: bool) -> dict[str, Tensor]:
         """Learn from a batch at a share of the peak rate; give what was measured."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.half):
-            flow, timing = self.losses(batch, folding)
+        flow, timing = losses(self.model, batch, self.recipe, folding)
         (flow + 0.1 * timing).backward()
+        average(gradients(self.model), self.crew)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step(self.recipe.rate * rate)
         self.model.zero_grad(set_to_none=True)
         self.average.update_parameters(self.model)
         return {"flow": flow.detach(), "timing": timing.detach(), "norm": norm}
 
-    def losses(self, batch: Batch, folding: bool = False) -> tuple[Tensor, Tensor]:
-        """How far the velocity is off, squared, and durations, in logarithms."""
-        recipe, model, b = self.recipe, self.model, len(batch.latents)
-        spoken, known = (torch.rand(2, b, 1, device=self.device) > torch.tensor(
-            [recipe.silent, recipe.unknown], device=self.device)[:, None, None])  # fmt: skip
+
+def losses(model: ChunkDit, batch: Batch, recipe: Recipe, folding: bool = False) -> tuple[Tensor, Tensor]:
+    """How far the velocity is off, squared, and durations, in logarithms."""
+    b, device = len(batch.latents), batch.latents.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.half):
+        spoken, known = (torch.rand(2, b, 1, device=device) > torch.tensor(
+            [recipe.silent, recipe.unknown], device=device)[:, None, None])  # fmt: skip
         features = model.reader(batch.symbols)
         voice = model.hear(drawn(batch.voice), batch.heard & known)
         said = model.reader.spread(features, batch.owner, batch.share, batch.length) * spoken[..., None]
-        flow = self._flow(batch, said, voice, spoken & known & folding)
+        further = recipe.guidance * (spoken & known & folding)
+        flow = _flow(model, batch, said, voice, further)
         wanted = logarithm(batch.durations)
         times = model.reader.durations(batch.symbols, features, voice["mean"])
         here = batch.symbols != 0
         return flow, F.l1_loss(times.float()[here], wanted[here])
 
-    def _flow(self, batch: Batch, said: Tensor, voice: dict[str, Tensor], further: Tensor) -> Tensor:
-        clean = drawn(batch.latents)
-        noise, phase = torch.randn_like(clean), int(torch.randint(self.model.config.chunk, ()))
-        time = self._times(clean.shape[0], clean.shape[1], phase)
-        before = torch.lerp(torch.randn_like(clean), clean, time[:, 0, :, None])
-        x, target = torch.lerp(noise, clean, time[:, 1, :, None]), clean - noise
-        args = (x, before, time)
-        velocity = self.model.whole(*args, said, voice, batch.frames, phase)
-        if self.recipe.guidance and bool(further.any()):
-            with torch.no_grad():
-                nobody = self.model.hear(drawn(batch.voice), torch.zeros_like(batch.heard))
-                without = self.model.whole(*args, torch.zeros_like(said), nobody, batch.frames, phase)
-                target = target + self.recipe.guidance * further[..., None] * (velocity.detach() - without)
-        return F.mse_loss(velocity[batch.frames], target[batch.frames])
 
-    def _times(self, b: int, t: int, phase: int) -> Tensor:
-        """Times of what comes before, nearly clean, and of each chunk.  # -> [b, 2, t]"""
-        chunk = self.model.config.chunk
-        index = (torch.arange(t, device=self.device) - phase).div(chunk, rounding_mode="floor") + 1
-        each = torch.randn(b, t // chunk + 2, device=self.device).sigmoid()
-        before = 1 - 0.3 * torch.rand(b, 1, device=self.device) * (torch.rand(b, 1, device=self.device) < 0.5)
-        return torch.stack([before.expand(-1, t), each[:, index]], dim=1)
+def _flow(model: ChunkDit, batch: Batch, said: Tensor, voice: dict[str, Tensor], further: Tensor) -> Tensor:
+    clean = drawn(batch.latents)
+    noise, phase = torch.randn_like(clean), int(torch.randint(model.config.chunk, ()))
+    time = _times(clean, model.config.chunk, phase)
+    before = torch.lerp(torch.randn_like(clean), clean, time[:, 0, :, None])
+    x, target = torch.lerp(noise, clean, time[:, 1, :, None]), clean - noise
+    args = (x, before, time)
+    velocity = model.whole(*args, said, voice, batch.frames, phase)
+    if bool(further.any()):
+        with torch.no_grad():
+            nobody = model.hear(drawn(batch.voice), torch.zeros_like(batch.heard))
+            without = model.whole(*args, torch.zeros_like(said), nobody, batch.frames, phase)
+            target = target + further[..., None] * (velocity.detach() - without)
+    return F.mse_loss(velocity[batch.frames], target[batch.frames])
+
+
+def _times(clean: Tensor, chunk: int, phase: int) -> Tensor:
+    """Times of what comes before, nearly clean, and of each chunk.  # [b, t, c] -> [b, 2, t]"""
+    b, t, _ = clean.shape
+    index = (torch.arange(t, device=clean.device) - phase).div(chunk, rounding_mode="floor") + 1
+    each = torch.randn(b, t // chunk + 2, device=clean.device).sigmoid()
+    doubt = torch.rand(b, 1, device=clean.device) * (torch.rand(b, 1, device=clean.device) < 0.5)
+    return torch.stack([(1 - 0.3 * doubt).expand(-1, t), each[:, index]], dim=1)
 
 
 def train(
@@ -197,7 +203,7 @@ def train(
     recipe: Recipe,
     clips: Sequence[Utterance],
     out: Path,
-    device: torch.device,
+    crew: Crew,
     save: Callable[[ChunkDit, Path], None] | None = None,
     resume: bool = False,
 ) -> list[dict[str, float]]:
@@ -207,15 +213,15 @@ def train(
     run goes on from there with the minutes it had left.
     """
     torch.manual_seed(recipe.seed)
-    course = Course(model, recipe, device)
+    course = Course(model, recipe, crew)
 
     def draws(step: int) -> Iterator[Batch]:
-        return iter(Draws(clips, recipe, device, step))
+        return iter(Draws(clips, recipe, crew.device, step, crew.process_index))
 
     def learn(batch: Batch, rate: float, progress: float) -> dict[str, Tensor]:
         return course.step(batch, rate, progress >= 1 - recipe.folded)
 
-    return follow(course, recipe, draws, learn, out, device, save, resume)
+    return follow(course, recipe, draws, learn, out, crew, save, resume)
 
 
 def drawn(latents: Tensor) -> Tensor:

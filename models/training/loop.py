@@ -1,9 +1,12 @@
-"""Pieces every training loop shares: optimiser, schedule, batches, log."""
+"""Pieces every training loop shares: optimiser, schedule, processes, batches, log."""
 
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -11,9 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from riverrun.models.errors import ModelError
+
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
+OTHER = 7_919_000_003  # from the seed of a process to that of the next
+PATIENCE = timedelta(hours=12)  # for what the main process does alone, such as decoding a corpus
 
 
 class Optimizer:
@@ -93,13 +100,99 @@ class Clock:
         return due
 
 
-def agreed(value: float, accelerator: Any) -> float:
+class Crew(Protocol):
+    """Processes that train one model together, seen from one of them: what is asked of accelerate's state."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def num_processes(self) -> int: ...
+
+    @property
+    def process_index(self) -> int: ...
+
+    @property
+    def is_main_process(self) -> bool: ...
+
+    def main_process_first(self) -> AbstractContextManager[None]: ...
+
+    def wait_for_everyone(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A crew of one, which needs no accelerate."""
+
+    device: torch.device
+    num_processes: int = 1
+    process_index: int = 0
+    is_main_process: bool = True
+
+    def main_process_first(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def wait_for_everyone(self) -> None:
+        return
+
+
+def assemble(device: str | None = None) -> Crew:
+    """All processes that a launcher started, each with a device of its own, or this one alone.
+
+    Without `device` it is a GPU if there is one. Raises ModelError for one that several processes cannot share.
+    """
+    from accelerate import PartialState
+
+    gpu = torch.cuda.is_available()
+    # Where there is no GPU, accelerate has to be told so: else it takes each process for one that is alone.
+    state = PartialState(cpu=device == "cpu" or not gpu, timeout=PATIENCE)
+    if state.num_processes == 1:
+        return Alone(torch.device(device or ("cuda" if gpu else "cpu")))
+    if device not in (None, state.device.type):
+        raise ModelError(
+            f"device is {device!r}, and each of {state.num_processes} processes takes its own: leave it out, or say cpu"
+        )
+    found: Crew = state
+    return found
+
+
+def agreed(value: float, crew: Crew) -> float:
     """The first process's value, for all: clocks differ, and one that stops alone leaves the others waiting."""
-    if accelerator.num_processes == 1:
+    if crew.num_processes == 1:
         return value
     from accelerate.utils import broadcast
 
-    return float(broadcast(torch.tensor([value], device=accelerator.device)))
+    return float(broadcast(torch.tensor([value], device=crew.device)))
+
+
+def average(values: Sequence[Tensor], crew: Crew) -> None:
+    """Make values the mean over all processes, in place; each has as many, of the same shapes.
+
+    Gradients take this way and not DDP's, which averages what was computed through a module's `forward` only: here
+    models are called through several methods, and two of them learn in one step.
+    """
+    if crew.num_processes == 1:
+        return
+    from accelerate.utils import reduce
+
+    row: Tensor = reduce(torch.cat([value.flatten() for value in values]), "mean")
+    for value, part in zip(values, row.split([value.numel() for value in values]), strict=True):
+        value.copy_(part.view_as(value))
+
+
+def gradients(module: nn.Module) -> list[Tensor]:
+    """Of all parameters that have one."""
+    return [p.grad for p in module.parameters() if p.grad is not None]
+
+
+def shared(module: M, crew: Crew) -> M:
+    """The module, with the main process's weights in all."""
+    if crew.num_processes > 1:
+        from accelerate.utils import broadcast
+
+        for value in module.state_dict().values():
+            value.copy_(broadcast(value.contiguous()))
+    return module
 
 
 def batches(mixtures: Any, batch: int, start: int, accelerator: Any) -> Iterator[tuple[Tensor, Tensor]]:
@@ -121,6 +214,9 @@ class Recipe(Timed, Protocol):
     @property
     def save_minutes(self) -> float: ...
 
+    @property
+    def seed(self) -> int: ...
+
 
 class Course(Protocol[M]):
     """A model and what changes from step to step: what `follow` asks of it."""
@@ -139,7 +235,7 @@ def follow(
     draws: Callable[[int], Iterable[T]],
     learn: Callable[[T, float, float], dict[str, Tensor]],
     out: Path,
-    device: torch.device,
+    crew: Crew,
     save: Callable[[M, Path], None] | None = None,
     resume: bool = False,
 ) -> list[dict[str, float]]:
@@ -147,32 +243,47 @@ def follow(
 
     `draws` gives batches without end from a step on; `learn` takes one, a share of the peak rate and the share of the
     way, and tells what was measured. `save` is called with averaged weights each `save_minutes` and at the end.
+    Each process of a crew draws and learns, the main one does everything else.
     """
     out.mkdir(parents=True, exist_ok=True)
-    average, step, spent = cast(M, course.average.module), 0, 0.0
-    if resume and (saved := kept(out, device)):
+    averaged, first, spent = cast(M, course.average.module), 0, 0.0
+    if resume and (saved := kept(out, crew.device)):
         course.resume(saved["course"])
-        step, spent = saved["step"], saved["seconds"]
-    clock = Clock(recipe.log_seconds, recipe.save_minutes, spent)
+        first, spent = saved["step"], saved["seconds"]
+    if crew.process_index:
+        torch.manual_seed(recipe.seed + OTHER * crew.process_index)  # the courses have begun alike
+    clock, step = Clock(recipe.log_seconds, recipe.save_minutes, spent), first
     rows, totals = list[dict[str, float]](), dict[str, list[Tensor]]()
-    for batch in draws(step):
-        if (progress := gone(recipe, step, clock.spent)) >= 1:
-            break
-        for name, value in learn(batch, schedule(progress, step), progress).items():
-            totals.setdefault(name, []).append(value)
-        step += 1
-        if clock.logs():
+
+    def write() -> None:
+        if totals:
             rows.append(means(out, step, clock.spent, totals))
-            totals = {}
-        if save and clock.saves():
-            keep(out, {"course": course.state(), "step": step, "seconds": clock.spent})
-            save(average, out)
-    if totals:
-        rows.append(means(out, step, clock.spent, totals))
+            totals.clear()
+
+    def store() -> None:
         keep(out, {"course": course.state(), "step": step, "seconds": clock.spent})
-    course.model.load_state_dict(average.state_dict())
-    course.model.eval().requires_grad_(False)
-    if save:
+        write()
+
+    for batch in draws(step):
+        progress = agreed(gone(recipe, step, clock.spent), crew)
+        if progress >= 1:
+            break
+        seen = learn(batch, schedule(progress, step), progress)
+        step += 1
+        if not crew.is_main_process:
+            continue
+        for name, value in seen.items():
+            totals.setdefault(name, []).append(value)
+        if clock.logs():
+            write()
+        if save and clock.saves():
+            store()
+            save(averaged, out)
+    if crew.is_main_process and step > first:
+        store()
+    course.model.load_state_dict(averaged.state_dict())
+    shared(course.model, crew).eval().requires_grad_(False)
+    if save and crew.is_main_process:
         save(course.model, out)
     return rows
 

@@ -26,6 +26,7 @@ from riverrun.models.training import alignments, chunks, plans, speech
 from riverrun.models.training.chunks import Recipe as ChunkRecipe
 from riverrun.models.training.chunks import Utterance
 from riverrun.models.training.corpus import decode
+from riverrun.models.training.loop import Crew
 from riverrun.models.training.readings import readings
 from riverrun.models.training.speech import Recipe as SoundRecipe
 
@@ -84,8 +85,11 @@ def shorten(plan: Plan, minutes: float) -> Plan:
     return replace(plan, **parts)
 
 
-def run(plan: Plan, base: Path, device: torch.device, fresh: bool = False) -> Path:
-    """Do what is not done yet of a plan; give the path of the weights. Raises ModelError where there is no speech."""
+def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
+    """Do what is not done yet of a plan; give the path of the weights.
+
+    All of a crew work in one folder. Raises ModelError where there is no speech.
+    """
     out = base / plan.out
     out.mkdir(parents=True, exist_ok=True)
     lines = sorted(listed(plan, base), key=lambda line: line.split != "train")
@@ -93,15 +97,17 @@ def run(plan: Plan, base: Path, device: torch.device, fresh: bool = False) -> Pa
     if not count:
         raise ModelError(f"{', '.join(plan.speech)} have no utterance that is timed and for training")
     net = SpeakLiteNet(plan.chunks, plan.frames)
-    whole, ends = sound(lines, plan.frames.rate, out / "sound")
+    with crew.main_process_first():
+        whole, ends = sound(lines, plan.frames.rate, out / "sound")
 
     def keep(vae: WaveVae, folder: Path) -> None:
         checkpoint.save(folder / "last.safetensors", vae, autoencoder.KIND, plan.frames)
 
-    pcm = torch.from_numpy(whole[: ends[count - 1]]).to(device)
-    speech.train(net.vae, plan.autoencoder, pcm, out / "autoencoder", keep, resume=not fresh)
+    pcm = torch.from_numpy(whole[: ends[count - 1]])
+    speech.train(net.vae, plan.autoencoder, pcm, out / "autoencoder", crew, keep, resume=not fresh)
     del pcm
-    made = latents(net.vae.to(device), np.split(whole, ends[:-1]), out / "latents")
+    with crew.main_process_first():
+        made = latents(net.vae, np.split(whole, ends[:-1]), out / "latents")
     pace = plan.frames.rate / plan.frames.hop
     clips = [utterance(line, torch.from_numpy(part), pace) for line, part in zip(lines, made, strict=True)]
     taught, told = clips[:count], lines[count:][:SAMPLES]
@@ -112,7 +118,8 @@ def run(plan: Plan, base: Path, device: torch.device, fresh: bool = False) -> Pa
         lite.save(out / "speak.safetensors", net, voices, PHONEMES.symbols)
         say(net, voices, told, folder / "samples")
 
-    chunks.train(net.dit, plan.transformer, taught, out / "transformer", device, save, resume=not fresh)
+    chunks.train(net.dit, plan.transformer, taught, out / "transformer", crew, save, resume=not fresh)
+    crew.wait_for_everyone()
     return out / "speak.safetensors"
 
 

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from riverrun.models.speech.frames import FrameDecoder, spectra
 from riverrun.models.speech.vae import WaveVae, spread
 from riverrun.models.training.adversary import Judges, alike, deceived, judged
-from riverrun.models.training.loop import follow
+from riverrun.models.training.loop import OTHER, Crew, average, follow, gradients, shared
 from riverrun.models.training.losses import Pesq
 from riverrun.models.training.spectral import Spectral
 
@@ -28,8 +28,8 @@ class Recipe:
     """How long and how hard to train a small autoencoder.
 
     Units: `minutes` of wall clock (or `steps`, whichever ends first), of which the share `alone` is without judges;
-    `batch` crops of `frames` latent frames a step; `nats` of information a latent frame may carry; `pesq` is the
-    weight of PESQ. With `half` the layers compute in bfloat16, which halves a step on processors that know it.
+    `batch` crops of `frames` latent frames a step and process; `nats` of information a latent frame may carry; `pesq`
+    is the weight of PESQ. With `half` the layers compute in bfloat16, which halves a step on processors that know it.
     """
 
     minutes: float = 60
@@ -67,10 +67,11 @@ class Crops:
 class Course:
     """A model, its judges, and everything else that changes from step to step."""
 
-    def __init__(self, model: WaveVae, recipe: Recipe, device: torch.device) -> None:
-        self.model, self.recipe = model.to(device).train(), recipe
+    def __init__(self, model: WaveVae, recipe: Recipe, crew: Crew) -> None:
+        device = crew.device
+        self.model, self.recipe, self.crew = shared(model.to(device), crew).train(), recipe, crew
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
-        self.judges = Judges().to(device)
+        self.judges = shared(Judges().to(device), crew)
         self.spectral = Spectral(model.config.rate).to(device)
         self.pesq = Pesq(model.config.rate).to(device) if recipe.pesq else None
         self.learning = torch.optim.AdamW(self.model.parameters(), recipe.rate, (0.8, 0.95))
@@ -114,12 +115,14 @@ class Course:
             seen |= opinions
             loss = loss + theirs
         (loss + self.pressure.exp() * nats).backward()
+        nats = nats.detach()
+        average([*gradients(self.model), nats], self.crew)
         norm = self._limit()
         advance(self.learning, self.recipe.rate * rate)
         self.average.update_parameters(self.model)
-        excess = (nats.detach() / self.recipe.nats).log().clamp(-1, 1)
+        excess = (nats / self.recipe.nats).log().clamp(-1, 1)
         self.pressure.add_(0.01 * excess).clamp_(*PRESSURE)
-        seen |= {"nats": nats.detach(), "weight": self.pressure.exp()}
+        seen |= {"nats": nats, "weight": self.pressure.exp()}
         return {**seen, "sigma": sigma.detach().mean(), "spread": mean.detach().std(), "norm": norm}
 
     def _precision(self) -> torch.autocast:
@@ -147,6 +150,7 @@ class Course:
         """Let the judges learn; give what they think, and what that costs the decoder."""
         wrong = judged(self.judges(sound), self.judges(heard.detach()))
         wrong.backward()
+        average(gradients(self.judges), self.crew)
         advance(self.judging, self.recipe.judge_rate * rate)
         self.judges.requires_grad_(False)
         decoded = self.judges(heard)
@@ -161,10 +165,10 @@ class Course:
 
     def _limit(self) -> Tensor:
         """Let no batch pull more than three times as hard as batches do; give how hard this one pulls."""
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
+        slopes = gradients(self.model)
+        norm = nn.utils.get_total_norm(slopes)
         self.usual = norm if self.usual is None else self.usual
-        torch._foreach_mul_(gradients, (3 * self.usual / norm.clamp_min(1e-9)).clamp_max(1))
+        torch._foreach_mul_(slopes, (3 * self.usual / norm.clamp_min(1e-9)).clamp_max(1))
         self.usual = torch.lerp(self.usual, torch.minimum(norm, 3 * self.usual), 0.03)
         return norm
 
@@ -181,26 +185,28 @@ def train(
     recipe: Recipe,
     sound: Tensor,
     out: Path,
+    crew: Crew,
     save: Callable[[WaveVae, Path], None] | None = None,
     resume: bool = False,
 ) -> list[dict[str, float]]:
     """Train until the minutes are up; `model` ends with averaged weights. Give the log, also in `out`/log.jsonl.
 
-    `sound` is 16-bit, `[n]`, on the device to train on; `save` is called each `save_minutes` and at the end, when
+    `sound` is 16-bit, `[n]`, and each process holds it whole; `save` is called each `save_minutes` and at the end, when
     `out`/last.pt gets what resuming needs: with `resume`, a run goes on from there with the minutes it had left.
     """
     torch.manual_seed(recipe.seed)
-    course = Course(model, recipe, sound.device)
+    course, sound = Course(model, recipe, crew), sound.to(crew.device)
 
     def draws(step: int) -> Iterator[Tensor]:
-        crops = Crops(sound, recipe.frames * model.config.hop, recipe.seed + step)
+        seed = recipe.seed + step + OTHER * crew.process_index
+        crops = Crops(sound, recipe.frames * model.config.hop, seed)
         while True:
             yield crops.draw(recipe.batch)
 
     def learn(crops: Tensor, rate: float, progress: float) -> dict[str, Tensor]:
         return course.step(crops, rate, progress >= recipe.alone)
 
-    return follow(course, recipe, draws, learn, out, sound.device, save, resume)
+    return follow(course, recipe, draws, learn, out, crew, save, resume)
 
 
 def advance(optimizer: torch.optim.Optimizer, rate: float) -> None:

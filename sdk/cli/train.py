@@ -150,16 +150,17 @@ def speech(
     """Train what speaks, an autoencoder and then a transformer; called again, it goes on where it stopped."""
     import logging
 
-    import torch
-
     from riverrun.models.training import speaking
+    from riverrun.models.training.loop import assemble
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     plan = speaking.read(config)
     if minutes is not None:
         plan = speaking.shorten(plan, minutes)
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    typer.echo(speaking.run(plan, config.parent, chosen, fresh))
+    crew = assemble(device)
+    path = speaking.run(plan, config.parent, crew, fresh)
+    if crew.is_main_process:
+        typer.echo(path)
 
 
 def read(config: Path) -> Plan:

@@ -18,6 +18,7 @@ from riverrun.models.speech.frames import FrameConfig
 from riverrun.models.speech.lite import Said, SpeakLite, SpeakLiteNet, recorded, talk
 from riverrun.models.state import load, save
 from riverrun.models.training.chunks import Draws, Recipe, Utterance, train
+from riverrun.models.training.loop import Alone
 from riverrun.streaming.engine import Engine, run
 
 CHUNKS = ChunkConfig(12, 4, 16, 2, 2, 2.0, chunk=4, past=12, reads=1, hears=1, pool=2)
@@ -267,7 +268,7 @@ def test_a_small_one_learns_a_language_and_whose_voice_it_is(tmp_path: Path) -> 
     clips = utterances(64)
     net = SpeakLiteNet(replace(CHUNKS, width=32), FRAMES)
     recipe = Recipe(5, steps=250, frames=300, heard=12, rate=6e-3, ema=0.97, log_seconds=1e9)
-    (row,) = train(net.dit, recipe, clips, tmp_path, torch.device("cpu"))
+    (row,) = train(net.dit, recipe, clips, tmp_path, Alone(torch.device("cpu")))
     assert row["step"] == 250
     voices = {clip.voice: clip.latents[:, :4] for clip in clips}
     model = SpeakLite(net, voices, ALPHABET)

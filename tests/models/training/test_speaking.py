@@ -17,9 +17,10 @@ from riverrun.models.speech.frames import FrameConfig
 from riverrun.models.speech.lite import Said, load, speak
 from riverrun.models.speech.reading.phonemes import PHONEMES
 from riverrun.models.training import chunks, speaking, speech
+from riverrun.models.training.loop import Alone, assemble
 from tests.sdk.mutants import write
 
-CPU = torch.device("cpu")
+CPU = Alone(torch.device("cpu"))
 PLAN = speaking.Plan(
     ("corpus",),
     ("timings",),
@@ -36,20 +37,25 @@ ROWS = (("one", "train", {"anna": 1.0}), ("two", "train", {"ben": 1.0}), ("three
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
+    """A folder that `lay` filled."""
+    return lay(tmp_path)
+
+
+def lay(folder: Path) -> Path:
     """Four utterances of a second and their timings, at 100 frames a second."""
-    (tmp_path / "corpus").mkdir()
-    (tmp_path / "timings").mkdir()
+    (folder / "corpus").mkdir()
+    (folder / "timings").mkdir()
     manifest, timings = list[str](), list[str]()
     for i, (name, split, voices) in enumerate(ROWS):
         sound = 0.1 * np.random.default_rng(i).standard_normal((24_000, 1)).astype(np.float32)
-        write(tmp_path / "corpus" / f"{name}.flac", sound, 24_000, "flac")
+        write(folder / "corpus" / f"{name}.flac", sound, 24_000, "flac")
         row = {"file": f"{name}.flac", "split": split, "voices": voices, "phonemes": TEXT}
         manifest.append(json.dumps(row))
         timing = {"file": f"{name}.flac", "phonemes": TEXT, "confidence": 0.9, "seconds": 0.01}
         timings.append(json.dumps({**timing, "first": 10, "frames": [20, 0, 20, 15, 20]}))
-    (tmp_path / "corpus" / "manifest.jsonl").write_text("\n".join(manifest))
-    (tmp_path / "timings" / "alignments.jsonl").write_text("\n".join(timings))
-    return tmp_path
+    (folder / "corpus" / "manifest.jsonl").write_text("\n".join(manifest))
+    (folder / "timings" / "alignments.jsonl").write_text("\n".join(timings))
+    return folder
 
 
 def test_a_corpus_becomes_weights_that_speak_and_a_second_call_goes_on(base: Path) -> None:
@@ -65,13 +71,17 @@ def test_a_corpus_becomes_weights_that_speak_and_a_second_call_goes_on(base: Pat
         speaking.run(replace(PLAN, transformer=replace(PLAN.transformer, steps=5)), base, CPU)
     )
     assert not all(torch.equal(further[name], value) for name, value in first.items())
-    rows = (base / "out" / "transformer" / "log.jsonl").read_text().splitlines()
-    assert [json.loads(row)["step"] for row in rows][-1] == 5
-    steps = [
-        json.loads(row)["step"]
-        for row in (base / "out" / "autoencoder" / "log.jsonl").read_text().splitlines()
-    ]
-    assert steps[-1] == 3, "the autoencoder was left as it was"
+    rows = logged(base / "out" / "transformer")
+    assert [row["step"] for row in rows] == [3, 5]
+    assert logged(base / "out" / "autoencoder")[-1]["step"] == 3, "the autoencoder was left as it was"
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(row) for row in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_one_process_takes_the_device_it_is_told() -> None:
+    assert assemble("cpu") == CPU
 
 
 def test_a_recipe_is_run_by_a_command(base: Path, capsys: pytest.CaptureFixture[str]) -> None:

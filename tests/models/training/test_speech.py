@@ -11,9 +11,11 @@ from riverrun.models.evaluation.metrics import repetition
 from riverrun.models.speech.frames import FrameConfig
 from riverrun.models.speech.vae import WaveVae
 from riverrun.models.training.adversary import Judges, alike, judged
+from riverrun.models.training.loop import Alone
 from riverrun.models.training.spectral import Spectral, hearing, mel_filters
 from riverrun.models.training.speech import Course, Crops, Recipe, train
 
+CPU = Alone(torch.device("cpu"))
 TINY = FrameConfig(4, 60, 4, (16, 1, 1), (16, 1, 1))
 SMOKE = Recipe(minutes=5, steps=12, batch=2, frames=16, rate=5e-2, log_seconds=0, save_minutes=0)
 
@@ -28,7 +30,7 @@ def sound() -> torch.Tensor:
 def test_a_run_learns_alone_and_then_with_judges(tmp_path: Path) -> None:
     model, saved = WaveVae(TINY), []
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    rows = train(model, SMOKE, sound(), tmp_path, lambda course, out: saved.append(out))
+    rows = train(model, SMOKE, sound(), tmp_path, CPU, lambda course, out: saved.append(out))
     early, late = (sum(row["mel"] for row in part) for part in (rows[:4], rows[-4:]))
     assert rows[-1]["step"] == 12 and late < early
     assert "judged" not in rows[0] and rows[-1]["judged"] > 0
@@ -39,7 +41,7 @@ def test_a_run_learns_alone_and_then_with_judges(tmp_path: Path) -> None:
 def test_how_loud_noise_is_is_learned_without_judges() -> None:
     torch.manual_seed(0)
     recorded = (3000 * torch.randn(48_000)).short()
-    course = Course(WaveVae(replace(TINY, noise=True)), replace(SMOKE, rate=3e-2), torch.device("cpu"))
+    course = Course(WaveVae(replace(TINY, noise=True)), replace(SMOKE, rate=3e-2), CPU)
     crops = Crops(recorded, 12 * TINY.hop, 0)
     for _ in range(40):
         course.step(crops.draw(2), 1.0, False)
@@ -54,7 +56,7 @@ def test_more_information_than_allowed_is_pressed_harder() -> None:
     torch.manual_seed(0)
     weights = []
     for nats in (0.1, 1000.0):
-        course = Course(WaveVae(TINY), replace(SMOKE, nats=nats), torch.device("cpu"))
+        course = Course(WaveVae(TINY), replace(SMOKE, nats=nats), CPU)
         crops = Crops(sound(), 16 * TINY.hop, 0)
         weights.append([float(course.step(crops.draw(2), 1.0, False)["weight"]) for _ in range(3)])
     assert weights[0] == sorted(weights[0]) and weights[1] == sorted(weights[1], reverse=True)

@@ -238,12 +238,13 @@ def follow(
     crew: Crew,
     save: Callable[[M, Path], None] | None = None,
     resume: bool = False,
+    check: Callable[[M], dict[str, Tensor]] | None = None,
 ) -> list[dict[str, float]]:
     """Train until the recipe says that it is enough; the model ends with averaged weights. Give the log.
 
     `draws` gives batches without end from a step on; `learn` takes one, a share of the peak rate and the share of the
-    way, and tells what was measured. `save` is called with averaged weights each `save_minutes` and at the end.
-    Each process of a crew draws and learns, the main one does everything else.
+    way, and tells what was measured. `save` is called with averaged weights each `save_minutes` and at the end, and
+    `check` measures them for the log. Each process of a crew draws and learns, the main one does everything else.
     """
     out.mkdir(parents=True, exist_ok=True)
     averaged, first, spent = cast(M, course.average.module), 0, 0.0
@@ -262,6 +263,7 @@ def follow(
 
     def store() -> None:
         keep(out, {"course": course.state(), "step": step, "seconds": clock.spent})
+        totals.update({name: [value] for name, value in (check(averaged) if check else {}).items()})
         write()
 
     for batch in draws(step):

@@ -35,6 +35,7 @@ Samples = NDArray[np.int16]
 PAUSE = " "  # at both ends of an utterance: the silence there
 PROMPT = 250  # latent frames of a voice that are kept with the weights
 SAMPLES = 3  # held-out sentences that are said whenever weights are written
+HELDOUT = 32  # held-out clips whose losses are measured then
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
         made = latents(net.vae, np.split(whole, ends[:-1]), out / "latents")
     pace = plan.frames.rate / plan.frames.hop
     clips = [utterance(line, torch.from_numpy(part), pace) for line, part in zip(lines, made, strict=True)]
-    taught, told = clips[:count], lines[count:][:SAMPLES]
+    taught, told, heldout = clips[:count], lines[count:][:SAMPLES], clips[count:][:HELDOUT]
     voices = prompts(clips, lines)
 
     def save(dit: ChunkDit, folder: Path) -> None:
@@ -118,7 +119,7 @@ def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
         lite.save(out / "speak.safetensors", net, voices, PHONEMES.symbols)
         say(net, voices, told, folder / "samples")
 
-    chunks.train(net.dit, plan.transformer, taught, out / "transformer", crew, save, resume=not fresh)
+    chunks.train(net.dit, plan.transformer, taught, out / "transformer", crew, save, not fresh, heldout)
     crew.wait_for_everyone()
     return out / "speak.safetensors"
 

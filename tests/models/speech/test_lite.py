@@ -17,7 +17,7 @@ from riverrun.models.speech.chunks import ChunkConfig
 from riverrun.models.speech.frames import FrameConfig
 from riverrun.models.speech.lite import Said, SpeakLite, SpeakLiteNet, recorded, talk
 from riverrun.models.state import load, save
-from riverrun.models.training.chunks import Draws, Recipe, Utterance, train
+from riverrun.models.training.chunks import Draws, Recipe, Utterance, checked, train
 from riverrun.models.training.loop import Alone
 from riverrun.streaming.engine import Engine, run
 
@@ -306,3 +306,14 @@ def test_batches_are_of_similar_length_with_a_voice_of_the_same_person() -> None
         seen += 1
         if seen == 10:
             break
+
+
+def test_clips_are_measured_with_the_same_noise_and_each_once() -> None:
+    clips, dit, cpu = utterances(20), SpeakLiteNet(CHUNKS, FRAMES).dit, torch.device("cpu")
+    recipe = Recipe(frames=120, heard=9, guidance=1.0)
+    batches = list(Draws(clips, recipe, cpu).all())
+    assert len(batches) > 1 and sum(len(batch.latents) for batch in batches) == 20
+    state = torch.get_rng_state()
+    first, again = (checked(dit, recipe, clips, cpu) for _ in range(2))
+    assert first == again and first["heldout_flow"] > 0 < first["heldout_timing"]
+    assert torch.equal(torch.get_rng_state(), state)

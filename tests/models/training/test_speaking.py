@@ -73,6 +73,9 @@ def test_a_corpus_becomes_weights_that_speak_and_a_second_call_goes_on(base: Pat
     assert not all(torch.equal(further[name], value) for name, value in first.items())
     rows = logged(base / "out" / "transformer")
     assert [row["step"] for row in rows] == [3, 5]
+    assert all(
+        row["flow"] > 0 < row["heldout_flow"] and row["timing"] > 0 < row["heldout_timing"] for row in rows
+    )
     assert logged(base / "out" / "autoencoder")[-1]["step"] == 3, "the autoencoder was left as it was"
 
 

@@ -430,14 +430,20 @@ def save(
     checkpoint.save(path, nn.ModuleDict({"net": net, "voices": kept}), KIND, config, notes)
 
 
-def load(path: Path, device: str = "cpu") -> SpeakLite:
-    """What `save` wrote. Raises CheckpointError if it does not fit."""
+def read(path: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor]]:
+    """What `save` wrote: the config, the tensors of the networks, and of the voices. Raises CheckpointError."""
     header, tensors = checkpoint.read(path)
     config = checkpoint.config(header, KIND, Config, path)
-    net = SpeakLiteNet(config.chunks, config.frames)
     weights = {k.removeprefix("net."): v for k, v in tensors.items() if not k.startswith("voices.")}
-    checkpoint.fill(net, weights, path)
     voices = {k.removeprefix("voices."): v.float() for k, v in tensors.items() if k.startswith("voices.")}
+    return config, weights, voices
+
+
+def load(path: Path, device: str = "cpu") -> SpeakLite:
+    """What `save` wrote, ready to speak. Raises CheckpointError if it does not fit."""
+    config, weights, voices = read(path)
+    net = SpeakLiteNet(config.chunks, config.frames)
+    checkpoint.fill(net, weights, path)
     return SpeakLite(net.to(device).eval().requires_grad_(False), voices, config.alphabet)
 
 

@@ -67,7 +67,8 @@ class Timed(Protocol):
 
 def gone(recipe: Timed, step: int, seconds: float) -> float:
     """Share of the way, 1 or more at the end."""
-    return max(seconds / (60 * recipe.minutes), step / recipe.steps if recipe.steps else 0.0)
+    timed = seconds / (60 * recipe.minutes) if recipe.minutes else 1.0
+    return max(timed, step / recipe.steps if recipe.steps else 0.0)
 
 
 def schedule(progress: float, step: int) -> float:

@@ -44,6 +44,8 @@ class Plan:
 
     `speech` are folders with a manifest, `timings` is what `riverrun train alignments` wrote for each of them;
     `out` gets the sound, the latents, the logs, what resuming needs, samples, and at last speak.safetensors.
+    `weights`, such a file or the autoencoder's alone, is what a run begins with. An autoencoder with 0 minutes stays
+    as it is there.
     """
 
     speech: tuple[str, ...]
@@ -53,6 +55,7 @@ class Plan:
     chunks: ChunkConfig = ChunkConfig()
     autoencoder: SoundRecipe = SoundRecipe()
     transformer: ChunkRecipe = ChunkRecipe()
+    weights: str | None = None
     seed: int = 0
 
 
@@ -89,7 +92,7 @@ def shorten(plan: Plan, minutes: float) -> Plan:
 def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
     """Do what is not done yet of a plan; give the path of the weights.
 
-    All of a crew work in one folder. Raises ModelError where there is no speech.
+    All of a crew work in one folder. Raises ModelError where there is no speech, or `weights` do not fit.
     """
     out = base / plan.out
     out.mkdir(parents=True, exist_ok=True)
@@ -97,16 +100,17 @@ def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
     count = sum(line.split == "train" for line in lines)
     if not count:
         raise ModelError(f"{', '.join(plan.speech)} have no utterance that is timed and for training")
-    net = SpeakLiteNet(plan.chunks, plan.frames)
+    net = begun(plan, base)
     with crew.main_process_first():
         whole, ends = sound(lines, plan.frames.rate, out / "sound")
 
     def keep(vae: WaveVae, folder: Path) -> None:
         checkpoint.save(folder / "last.safetensors", vae, autoencoder.KIND, plan.frames)
 
-    pcm = torch.from_numpy(whole[: ends[count - 1]])
-    speech.train(net.vae, plan.autoencoder, pcm, out / "autoencoder", crew, keep, resume=not fresh)
-    del pcm
+    if plan.autoencoder.minutes:
+        pcm = torch.from_numpy(whole[: ends[count - 1]])
+        speech.train(net.vae, plan.autoencoder, pcm, out / "autoencoder", crew, keep, resume=not fresh)
+    net.vae.to(crew.device).eval().requires_grad_(False)
     with crew.main_process_first():
         made = latents(net.vae, np.split(whole, ends[:-1]), out / "latents")
     pace = plan.frames.rate / plan.frames.hop
@@ -122,6 +126,27 @@ def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
     chunks.train(net.dit, plan.transformer, taught, out / "transformer", crew, save, not fresh, heldout)
     crew.wait_for_everyone()
     return out / "speak.safetensors"
+
+
+def begun(plan: Plan, base: Path) -> SpeakLiteNet:
+    """The networks as a run begins. Raises ModelError if its weights do not fit, or it needs some and has none."""
+    net = SpeakLiteNet(plan.chunks, plan.frames)
+    if plan.weights is None:
+        if not plan.autoencoder.minutes:
+            raise ModelError(
+                "the autoencoder has 0 minutes and nothing to begin with: add minutes, or weights = ..."
+            )
+        return net
+    path = base / plan.weights
+    header, tensors = checkpoint.read(path)
+    if header.get(checkpoint.KIND) == autoencoder.KIND:
+        checkpoint.fill(net.vae, tensors, path)
+        return net
+    config, weights, _ = lite.read(path)
+    if not PHONEMES.symbols.startswith(config.alphabet):
+        raise ModelError(f"{path} is of the alphabet {config.alphabet!r}, expected {PHONEMES.symbols!r}")
+    checkpoint.fill(net, weights, path)
+    return net
 
 
 def listed(plan: Plan, base: Path) -> Iterator[Line]:

@@ -47,7 +47,7 @@ def together(crew: Crew, folder: Path) -> None:
         return spied
 
     with (
-        mock.patch.object(speaking, "SpeakLiteNet", return_value=net),
+        mock.patch.object(speaking, "begun", return_value=net),
         mock.patch.object(speech.Course, "step", spy(speech.Course.step)),
         mock.patch.object(chunks.Course, "step", spy(chunks.Course.step)),
     ):

@@ -83,6 +83,36 @@ def logged(folder: Path) -> list[dict[str, float]]:
     return [json.loads(row) for row in (folder / "log.jsonl").read_text().splitlines()]
 
 
+def test_a_transformer_goes_on_from_weights_and_leaves_the_autoencoder_alone(base: Path) -> None:
+    old = load_file(speaking.run(PLAN, base, CPU))
+    frozen = replace(PLAN.autoencoder, minutes=0)
+    plan = replace(PLAN, out="more", autoencoder=frozen, weights="out/speak.safetensors")
+    begun = speaking.begun(plan, base).state_dict()
+    assert all(torch.equal(value.half(), old[f"net.{name}"].half()) for name, value in begun.items())
+    new = load_file(speaking.run(plan, base, CPU))
+    same = {name for name, value in old.items() if torch.equal(new[name], value)}
+    assert {name for name in old if name.startswith("net.vae.")} <= same < set(old)
+    assert not (base / "more" / "autoencoder").exists()
+    other = replace(plan, chunks=replace(PLAN.chunks, width=32), weights="out/autoencoder/last.safetensors")
+    assert load(speaking.run(replace(other, out="wide"), base, CPU)).config.width == 32
+
+
+def test_weights_that_do_not_fit_are_refused(base: Path) -> None:
+    speaking.run(PLAN, base, CPU)
+    plan = replace(PLAN, weights="out/speak.safetensors")
+    wide, fine = replace(PLAN.chunks, width=32), replace(PLAN.frames, encoder=(12, 1, 1))
+    with pytest.raises(
+        ModelError, match=r"not fit: dit\.nobody has shape \(1, 1, 16\), expected \(1, 1, 32\)"
+    ):
+        speaking.run(replace(plan, chunks=wide), base, CPU)
+    with pytest.raises(ModelError, match=r"not fit: vae\.encoder\.first\.weight has shape \(8, "):
+        speaking.run(replace(plan, frames=fine), base, CPU)
+    with pytest.raises(ModelError, match="no such file"):
+        speaking.run(replace(plan, weights="lost.safetensors"), base, CPU)
+    with pytest.raises(ModelError, match="0 minutes and nothing to begin with"):
+        speaking.run(speaking.shorten(PLAN, 0), base, CPU)
+
+
 def test_one_process_takes_the_device_it_is_told() -> None:
     assert assemble("cpu") == CPU
 

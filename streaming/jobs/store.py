@@ -1,18 +1,14 @@
-"""Store: jobs and their lines in one SQLite file, which a crash at any point leaves whole.
-
-WAL, so that who reads does not wait for who writes; synchronous FULL, so that a job that was accepted is still there
-when the power comes back. Each call is a transaction on a connection of its own, so that any thread may make it.
-"""
+"""Store: jobs and their lines in one database."""
 
 import fcntl
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from riverrun.streaming.database import Database
 from riverrun.streaming.errors import StreamError
 from riverrun.streaming.jobs.lines import Line
 from riverrun.streaming.jobs.states import MOVES, TRIES, Changes, Counts, Known, State, compare
@@ -73,7 +69,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: BinaryIO | None = None
-        self._kept: sqlite3.Connection | None = None
+        self.database = Database(path, SCHEMA, VERSION)
 
     def open(self) -> None:
         """Make the file if there is none. Raises Conflict if another process has it, StreamError if it is no store."""
@@ -88,32 +84,17 @@ class Store:
         except OSError as error:
             raise StreamError(f"{self.path.parent} cannot be written: {error.strerror}") from error
         try:
-            self._prepare()
+            self.database.open()
         except BaseException:
             self.close()
             raise
 
-    def _prepare(self) -> None:
-        self._kept = (
-            self._connect()
-        )  # kept, for the last one to leave would fold the log into the file each time
-        with self._transaction() as db:
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in SCHEMA.split(";"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {VERSION}")
-            elif version != VERSION:
-                raise StreamError(
-                    f"{self.path} is of form {version}, expected {VERSION}: it was made by another version of riverrun"
-                )
-
     def close(self) -> None:
         """Let others have it. Twice is once."""
-        for thing in (self._kept, self._lock):
-            if thing is not None:
-                thing.close()
-        self._kept = self._lock = None
+        self.database.close()
+        if self._lock is not None:
+            self._lock.close()
+        self._lock = None
 
     # Jobs
 
@@ -130,7 +111,7 @@ class Store:
 
         Raises Reused if an earlier job has the key and another body.
         """
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             if before := self._keyed(db, owner, key, body):
                 return before
             seq = db.execute(
@@ -143,7 +124,7 @@ class Store:
 
     def keyed(self, owner: str, key: str | None, body: str) -> str | None:
         """The job that was posted under a key with the same body. Raises Reused if with another one."""
-        with self._reading() as db:
+        with self.database.reading() as db:
             return self._keyed(db, owner, key, body)
 
     def _keyed(self, db: sqlite3.Connection, owner: str, key: str | None, body: str) -> str | None:
@@ -163,7 +144,7 @@ class Store:
         retry: bool = False,
     ) -> Changes:
         """Bring a job up to date with its lines, given with their digests by id; see `compare`."""
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             seq = db.execute("SELECT seq FROM jobs WHERE id=?", (job,)).fetchone()["seq"]
             rows = db.execute("SELECT id, digest, state, again FROM lines WHERE job=?", (job,))
             known = {r["id"]: Known(r["digest"], State(r["state"]), bool(r["again"])) for r in rows}
@@ -182,13 +163,13 @@ class Store:
 
     def job(self, job: str, owner: str | None = None) -> Job | None:
         """One job, or none if there is none or it is not that owner's."""
-        with self._reading() as db:
+        with self.database.reading() as db:
             row = db.execute("SELECT * FROM jobs WHERE id=?", (job,)).fetchone()
             return self._job(db, row) if row and owner in (None, row["owner"]) else None
 
     def jobs(self, owner: str | None = None, after: str | None = None, limit: int = 100) -> list[Job]:
         """The newest jobs of an owner, or of all; `after` one of them."""
-        with self._reading() as db:
+        with self.database.reading() as db:
             rows = db.execute(
                 "SELECT * FROM jobs WHERE (?1 IS NULL OR owner=?1) AND "
                 "(?2 IS NULL OR seq < (SELECT seq FROM jobs WHERE id=?2)) ORDER BY seq DESC LIMIT ?3",
@@ -210,22 +191,22 @@ class Store:
 
     def cancel(self, job: str, now: float) -> None:
         """End what has not ended of a job."""
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             self._move(db, State.cancelled, "finished=?", "job=?", (now, job))
 
     def retry(self, job: str) -> int:
         """Queue again what failed or was cancelled of a job; give how many lines that are."""
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             return self._requeue(db, f"job=? AND state IN ('{State.failed}', '{State.cancelled}')", job)
 
     def remove(self, job: str) -> None:
         """Forget a job."""
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             db.execute("DELETE FROM jobs WHERE id=?", (job,))
 
     def old(self, before: float) -> list[str]:
         """Jobs of which nothing has happened since a time, and nothing will."""
-        with self._reading() as db:
+        with self.database.reading() as db:
             rows = db.execute(
                 f"SELECT id FROM jobs WHERE NOT EXISTS (SELECT 1 FROM lines WHERE job=jobs.id AND state IN {OPEN}) "
                 "AND coalesce((SELECT max(finished) FROM lines WHERE job=jobs.id), created) < ?",
@@ -235,7 +216,7 @@ class Store:
 
     def waiting(self) -> int:
         """How many lines are queued, of all jobs."""
-        with self._reading() as db:
+        with self.database.reading() as db:
             (n,) = db.execute("SELECT count(*) FROM lines WHERE state=?", (State.queued,)).fetchone()
             return int(n)
 
@@ -243,7 +224,7 @@ class Store:
 
     def lines(self, job: str, after: int = 0, limit: int = -1, state: State | None = None) -> list[Row]:
         """The lines of a job in their order, `after` one's number."""
-        with self._reading() as db:
+        with self.database.reading() as db:
             rows = db.execute(
                 "SELECT * FROM lines WHERE job=?1 AND number>?2 AND (?3 IS NULL OR state=?3) ORDER BY number LIMIT ?4",
                 (job, after, state, limit),
@@ -252,13 +233,13 @@ class Store:
 
     def line(self, job: str, name: str) -> Row | None:
         """One line of a job."""
-        with self._reading() as db:
+        with self.database.reading() as db:
             row = db.execute("SELECT * FROM lines WHERE job=? AND id=?", (job, name)).fetchone()
             return _row(row) if row else None
 
     def take(self, now: float) -> Row | None:
         """The next line to make, of the oldest job, which now counts as running; None if none is queued."""
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             row = db.execute(
                 "SELECT job, id FROM lines WHERE state=? ORDER BY seq, number LIMIT 1", (State.queued,)
             ).fetchone()
@@ -277,7 +258,7 @@ class Store:
         return self._ended(row, State.failed, "finished=?, error=?, again=?", (now, error, again))
 
     def _ended(self, row: Row, state: State, change: str, values: tuple[Any, ...]) -> bool:
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             where = "job=? AND id=? AND started=? AND digest=?"  # this very attempt
             return bool(
                 self._move(db, state, change, where, (*values, row.job, row.line.id, row.started, row.digest))
@@ -285,14 +266,14 @@ class Store:
 
     def release(self) -> None:
         """Put back what is running, as if it had never been taken: for who stops in order."""
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             self._move(
                 db, State.queued, "started=NULL, attempts=max(attempts-1, 0)", f"state='{State.running}'"
             )
 
     def recover(self, now: float) -> list[Row]:
         """Put back what was running when a process ended, and give it; what ended it `TRIES` times has failed."""
-        with self._transaction() as db:
+        with self.database.transaction() as db:
             rows = db.execute("SELECT * FROM lines WHERE state=?", (State.running,)).fetchall()
             why = f"the process ended {TRIES} times while it made this line; the line may be why"
             self._move(db, State.failed, "finished=?, error=?", "attempts>=?", (now, why, TRIES))
@@ -323,38 +304,6 @@ class Store:
             f"UPDATE lines SET state='{to}', {change} WHERE {where} AND state IN ({allowed})", values
         )
         return done.rowcount
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._reading() as db:
-            db.execute("BEGIN IMMEDIATE")
-            yield db
-            db.execute("COMMIT")  # without it, closing the connection takes all back
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        db = self._connect()
-        try:
-            yield db
-        except sqlite3.Error as error:
-            raise StreamError(
-                f"{self.path} cannot be used: {error}; what it holds is whole, so mend that and start again"
-            ) from error
-        finally:
-            db.close()
-
-    def _connect(self) -> sqlite3.Connection:
-        db: sqlite3.Connection | None = None
-        try:
-            db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-                db.execute(f"PRAGMA {pragma}")
-        except sqlite3.Error as error:
-            if db:
-                db.close()
-            raise StreamError(f"{self.path} cannot be opened: {error}") from error
-        db.row_factory = sqlite3.Row
-        return db
 
 
 def _row(row: sqlite3.Row) -> Row:

@@ -133,6 +133,11 @@ def address(connection: HTTPConnection) -> str:
     return connection.client.host if connection.client else ""
 
 
+def owner(connection: HTTPConnection) -> str:
+    """Whose a request is: the digest of its API key, or nobody's where none is needed."""
+    return str(connection.scope.get(OWNER, ""))
+
+
 def digest(key: str) -> str:
     """What of an API key is stored."""
     return hashlib.sha256(key.encode()).hexdigest()

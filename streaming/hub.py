@@ -150,6 +150,13 @@ class Hub:
             raise AtCapacity("the engine has failed and is starting again", 2.0)
         return self.engine
 
+    def decoder(self) -> None:
+        """Raises AtCapacity if as many recordings are decoded as may be at once."""
+        if self.decoding >= self.settings.files.at_once:
+            raise AtCapacity(
+                f"{self.decoding} recordings are worked on, which is the limit: try again later", 5.0
+            )
+
     def drain(self) -> None:
         """Take nothing new from now on, and tell the streams that are open. Twice is once."""
         if self.draining:

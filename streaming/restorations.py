@@ -14,7 +14,7 @@ from riverrun.streaming.errors import AtCapacity, StreamError
 from riverrun.streaming.problems import EXPECTED, TooBig
 from riverrun.streaming.replies import Reply
 from riverrun.streaming.stream import Stream
-from riverrun.streaming.uploads import FORMATS, Decoding, Encoding, through
+from riverrun.streaming.uploads import FORMATS, Decoding, Encoding, copied, through
 
 if TYPE_CHECKING:
     from riverrun.streaming.hub import Hub
@@ -44,8 +44,7 @@ async def restore(
         raise TooBig(f"the file has {file.size} bytes, the limit is {limits.bytes}: cut it")
     if len(hub.replies) >= limits.at_once + hub.settings.streams.sessions:
         raise AtCapacity("too many replies wait for their clients", 10.0)
-    if hub.decoding >= limits.at_once:
-        raise AtCapacity(f"{hub.decoding} recordings are worked on, which is the limit: try again later", 5.0)
+    hub.decoder()
     values = {"strength": strength, "seed": seed}
     await hub.willing().check(model, values)  # refused before anything is decoded
     asked = wire.Open(model, values, band=band)
@@ -75,7 +74,7 @@ async def _begin(hub: "Hub", file: BinaryIO, asked: wire.Open, form: str, host: 
     decoding: Decoding | None = None
     hub.decoding += 1
     try:
-        with await asyncio.to_thread(_kept, file) as copy:
+        with await asyncio.to_thread(copied, file) as copy:
             decoding = await Decoding.start(copy, hub.settings.files)  # has the file open by now
         head = decoding.head
         stream = await hub.open(replace(asked, rate=head.rate, channels=head.channels), "http", host)
@@ -89,18 +88,6 @@ async def _begin(hub: "Hub", file: BinaryIO, asked: wire.Open, form: str, host: 
     hub.replies[reply.session] = reply
     reply.work = asyncio.create_task(_work(reply, form, stream, decoding))
     return reply
-
-
-def _kept(file: BinaryIO) -> BinaryIO:
-    """A real file with what was uploaded, at its start, for the child to read."""
-    import shutil
-    import tempfile
-
-    copy = tempfile.TemporaryFile()
-    file.seek(0)
-    shutil.copyfileobj(file, copy)
-    copy.seek(0)
-    return copy
 
 
 async def _work(reply: Reply, form: str, stream: Stream, decoding: Decoding) -> None:

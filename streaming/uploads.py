@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import shutil
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -119,6 +121,15 @@ class Decoding:
         if self.process.returncode is None:
             self.process.kill()
         await self.process.communicate()
+
+
+def copied(file: BinaryIO) -> BinaryIO:
+    """A real file with what was uploaded, at its start, for the child to read."""
+    copy = tempfile.TemporaryFile()
+    file.seek(0)
+    shutil.copyfileobj(file, copy)
+    copy.seek(0)
+    return copy
 
 
 async def through(stream: "Stream", decoding: Decoding) -> AsyncGenerator[Chunk, None]:

@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.datastructures import FormData, UploadFile
 
 from riverrun.models.errors import InvalidRequest
-from riverrun.streaming.access import OWNER
+from riverrun.streaming.access import owner
 from riverrun.streaming.jobs.desk import DAY, Desk
 from riverrun.streaming.jobs.lines import shown
 from riverrun.streaming.jobs.manifest import record, text
@@ -64,7 +64,7 @@ async def post(
         if (size or 0) > TEXT:
             raise TooBig(f"the lines have {size} bytes, the limit is {TEXT}: post several jobs")
         lines = await told.read() if isinstance(told, UploadFile) else told.encode()
-        job, new = await desk.post(lines, _files(form), _owner(request), idempotency_key)
+        job, new = await desk.post(lines, _files(form), owner(request), idempotency_key)
     return JSONResponse(_shown(desk, job), 201 if new else 200, {"location": f"/v1/jobs/{job.id}"})
 
 
@@ -84,7 +84,7 @@ def _files(form: FormData) -> dict[str, Any]:
 async def jobs(request: Request, after: str | None = None, limit: Limit = 20) -> dict[str, Any]:
     """Your jobs, the newest first; `after` one of them."""
     desk = _desk(request)
-    found = await desk.jobs(_owner(request), after, limit + 1)
+    found = await desk.jobs(owner(request), after, limit + 1)
     data = [_shown(desk, job) for job in found[:limit]]
     return {"object": "list", "data": data, "has_more": len(found) > limit}
 
@@ -95,7 +95,7 @@ async def look(
 ) -> dict[str, Any]:
     """How a job goes; with `wait`, when something of it has changed, or after so many seconds."""
     desk = _desk(request)
-    return _shown(desk, await desk.wait(job, _owner(request), wait))
+    return _shown(desk, await desk.wait(job, owner(request), wait))
 
 
 @router.get("/{job}/lines")
@@ -108,7 +108,7 @@ async def lines(
 ) -> dict[str, Any]:
     """What became of each line, as in the manifest; `after` a line's number."""
     desk = _desk(request)
-    await desk.job(job, _owner(request))
+    await desk.job(job, owner(request))
     found = await settled(desk.store.lines, job, after, limit + 1, status)
     return {"object": "list", "data": [record(row) for row in found[:limit]], "has_more": len(found) > limit}
 
@@ -117,7 +117,7 @@ async def lines(
 async def manifest(request: Request, job: str) -> StreamingResponse:
     """A line of JSON for each line: inputs, outputs, hashes, seeds, versions, timings."""
     desk = _desk(request)
-    await desk.job(job, _owner(request))
+    await desk.job(job, owner(request))
 
     async def pages() -> AsyncIterator[str]:
         after = 0
@@ -131,7 +131,7 @@ async def manifest(request: Request, job: str) -> StreamingResponse:
 @router.get("/{job}/outputs/{line}", response_class=FileResponse)
 async def output(request: Request, job: str, line: str) -> FileResponse:
     """What was made of a line, or a Range of it."""
-    row, path = await _desk(request).output(job, _owner(request), line)
+    row, path = await _desk(request).output(job, owner(request), line)
     kind = FORMATS[FORMS[path.suffix.lower()]][2]
     headers = {"x-content-type-options": "nosniff", "cache-control": "private, no-cache"}
     return FileResponse(path, headers=headers, media_type=kind, filename=Path(row.line.output).name)
@@ -141,29 +141,25 @@ async def output(request: Request, job: str, line: str) -> FileResponse:
 async def cancel(request: Request, job: str) -> dict[str, Any]:
     """End what has not ended of a job; what is done stays."""
     desk = _desk(request)
-    return _shown(desk, await desk.cancel(job, _owner(request)))
+    return _shown(desk, await desk.cancel(job, owner(request)))
 
 
 @router.post("/{job}/retry")
 async def retry(request: Request, job: str) -> dict[str, Any]:
     """Make again what failed or was cancelled of a job."""
     desk = _desk(request)
-    return _shown(desk, await desk.retry(job, _owner(request)))
+    return _shown(desk, await desk.retry(job, owner(request)))
 
 
 @router.delete("/{job}", status_code=204)
 async def remove(request: Request, job: str) -> None:
     """End a job, and forget it with its files."""
-    await _desk(request).remove(job, _owner(request))
+    await _desk(request).remove(job, owner(request))
 
 
 def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.hub.desk
     return desk
-
-
-def _owner(request: Request) -> str:
-    return str(request.scope.get(OWNER, ""))
 
 
 def _shown(desk: Desk, job: Job) -> dict[str, Any]:

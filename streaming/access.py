@@ -72,7 +72,11 @@ class Access:
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """Stop reading a body that is too big, whatever its header says."""
-        uploads = {"/v1/audio/": self.settings.files.bytes, "/v1/jobs": self.settings.jobs.bytes}
+        uploads = {
+            "/v1/audio/voice": self.settings.voices.bytes,
+            "/v1/audio/": self.settings.files.bytes,
+            "/v1/jobs": self.settings.jobs.bytes,
+        }
         path, read = scope["path"], 0
         limit = SLACK + next((size for start, size in uploads.items() if path.startswith(start)), 0)
 

@@ -1,7 +1,8 @@
 """Database: one SQLite file, which a crash at any point leaves whole.
 
 WAL, so that who reads does not wait for who writes; synchronous FULL, so that what was accepted is still there when the
-power comes back. Each call is a transaction on a connection of its own, so that any thread may make it.
+power comes back; what is deleted is written over. Each call is a transaction on a connection of its own, so that any
+thread may make it.
 """
 
 import sqlite3
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from riverrun.streaming.errors import StreamError
 
-PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON")
 
 
 class Database:
@@ -49,6 +50,11 @@ class Database:
         if self._kept is not None:
             self._kept.close()
         self._kept = None
+
+    def fold(self) -> None:
+        """Fold the log into the file, so that what was deleted is in neither."""
+        with self.reading() as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from riverrun.streaming.jobs.desk import Desk
     from riverrun.streaming.replies import Reply
+    from riverrun.streaming.voices.library import Library
     from riverrun.streaming.webrtc import Call, Peer
     from riverrun.streaming.ws import Link
 
@@ -54,6 +55,8 @@ class Hub:
         self.casts: dict[str, Call] = {}  # the callers, by the names they are heard under
         self.decoding = 0  # uploads
         self.desk: Desk | None = None  # where batch jobs are handed in
+        self.voices: Library | None = None  # that are their owners'
+        self.builtin: dict[str, tuple[str, ...]] = {}  # names of the voices that come with models, by model
         self.ready = self.draining = False
         self.until = 0.0  # when the streams that are open are ended, if it drains
         self.clock: Callable[[], float] = time.monotonic

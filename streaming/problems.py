@@ -105,8 +105,8 @@ def kind_of(error: BaseException) -> Kind:
 
 
 def body(error: BaseException, param: str | None = None) -> dict[str, Any]:
-    """An error as JSON; what is a bug is not told, only that the log has it."""
-    kind = kind_of(error)
+    """An error as JSON, with the field it is of; what is a bug is not told, only that the log has it."""
+    kind, param = kind_of(error), param or getattr(error, "param", None)
     message = "something failed; the log tells what" if kind is KINDS[-1] else str(error)
     return {"error": {"message": message, "type": kind.kind, "param": param, "code": kind.code}}
 

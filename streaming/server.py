@@ -32,6 +32,8 @@ from riverrun.streaming.problems import EXPECTED, body, headers, kind_of, status
 from riverrun.streaming.remote import Remote
 from riverrun.streaming.settings import Settings, read
 from riverrun.streaming.sockets import config
+from riverrun.streaming.voices import routes as voices
+from riverrun.streaming.voices.library import Library
 from riverrun.streaming.ws import Connection
 
 __all__ = ["Server", "create", "digest", "read", "serve"]
@@ -90,6 +92,7 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
 
     hub = Hub(settings, start, models or settings.models)
     hub.desk = desk = Desk(hub)
+    hub.voices = library = Library(hub)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -102,6 +105,7 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await drain(hub)
+            await library.close()
             await hub.stop()
 
     app = FastAPI(title="Riverrun", version=hub.version, lifespan=life, docs_url=None, redoc_url=None)
@@ -116,6 +120,7 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
     app.include_router(speeches.router)
     app.include_router(whip.router)
     app.include_router(routes.router)
+    app.include_router(voices.router)
     app.include_router(operation.router)
     _page(app)
     return app

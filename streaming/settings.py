@@ -19,6 +19,12 @@ SPARE = 4  # processors from which on the server, its transports and two lanes h
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
+def _state(name: str) -> Path:
+    """A folder where the user's programs keep their state."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "riverrun" / name
+
+
 class Group(BaseModel):
     """A table of the TOML file; keys nobody knows are refused."""
 
@@ -122,8 +128,27 @@ class Jobs(Group):
     @property
     def home(self) -> Path:
         """Where jobs are kept."""
-        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-        return self.folder or Path(state) / "riverrun" / "jobs"
+        return self.folder or _state("jobs")
+
+
+class Voices(Group):
+    """Custom voices and consents.
+
+    `folder` is made when the first consent comes; without one, it is riverrun/voices where the user's programs keep
+    their state. `bytes` and `seconds` are of one recording, the others of one owner.
+    """
+
+    folder: Path | None = None
+    bytes: int = Field(default=10 << 20, ge=1)
+    seconds: float = Field(default=120, ge=1)
+    voices: int = Field(default=100, ge=0)
+    consents: int = Field(default=100, ge=0)
+    kept: int = Field(default=256 << 20, ge=1)  # bytes on the disk
+
+    @property
+    def home(self) -> Path:
+        """Where voices are kept."""
+        return self.folder or _state("voices")
 
 
 class IceServer(Group):
@@ -170,6 +195,7 @@ class Settings(BaseSettings):
     files: Files = Files()
     speech: Speaking = Speaking()
     jobs: Jobs = Jobs()
+    voices: Voices = Voices()
     webrtc: WebRTC = WebRTC()
 
     @property

@@ -16,8 +16,9 @@ from tests.streaming.test_http import Volume
 
 FOLDER = tempfile.TemporaryDirectory()
 ACCESS: Any = {"hosts": ["testserver"], "requests": 1e6, "burst": 10**6}
-JOBS: Any = {"folder": FOLDER.name}
-app = create(Settings(access=ACCESS, jobs=JOBS), {"restore-lite": Volume()})
+JOBS: Any = {"folder": f"{FOLDER.name}/jobs"}
+VOICES: Any = {"folder": f"{FOLDER.name}/voices"}
+app = create(Settings(access=ACCESS, jobs=JOBS, voices=VOICES), {"restore-lite": Volume()})
 asyncio.run(app.state.hub.launch())
 app.router.lifespan_context = lambda _: nullcontext()  # what runs the requests would stop it after each
 for media in ("application/sdp", "application/trickle-ice-sdpfrag"):

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 from numpy.typing import NDArray
 
-from riverrun.client import AsyncClient, Model, Settings
+from riverrun.client import AsyncClient, Model, Settings, Voice
 from riverrun.link import Event
 from riverrun.live import AsyncStream, Sound, Stats
 from riverrun.media import Chunk
@@ -84,6 +84,20 @@ class Client:
     def status(self) -> dict[str, Any]:
         """What the server does now, as AsyncClient.status. Raises Unreachable, NotAllowed, TooMany."""
         return self.do(self._async.status())
+
+    def voices(self) -> list[Voice]:
+        """The voices that the server's models know by name, then your own. Raises as `models`."""
+        return self.do(self._async.voices())
+
+    def add_voice(
+        self, name: str, sample: str | PathLike[str], *, consent: str | PathLike[str], language: str = "en-US"
+    ) -> Voice:
+        """Make a voice of a recording, under a consent in which its speaker agrees. As AsyncClient.add_voice."""
+        return self.do(self._async.add_voice(name, sample, consent=consent, language=language))
+
+    def remove_voice(self, voice: str, *, withdraw: bool = False) -> None:
+        """Erase a voice of yours, or `withdraw` its consent. As AsyncClient.remove_voice."""
+        self.do(self._async.remove_voice(voice, withdraw=withdraw))
 
     def stream(
         self,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, Unpack, cast, overload
-from urllib.parse import urlsplit
+from typing import Any, Literal, NotRequired, Self, TypedDict, Unpack, cast, overload
+from urllib.parse import quote, urlsplit
 
 import httpx
 import numpy as np
@@ -17,12 +17,14 @@ from riverrun import transfer
 from riverrun.arrays import given, taken
 from riverrun.link import Event
 from riverrun.live import AsyncStream
+from riverrun.media.errors import UnsupportedMedia
 from riverrun.models.errors import InvalidRequest
 from riverrun.streaming import wire
 from riverrun.transfer import Progress
 
 CONNECT, SILENCE = 10.0, 120.0  # seconds until a connection is there, and until a silent one counts as lost
 STREAM = "/v1/stream"
+CONSENTS, VOICES = "/v1/audio/voice_consents", "/v1/audio/voices"
 
 
 class Model(TypedDict):
@@ -34,6 +36,20 @@ class Model(TypedDict):
     summary: str
     rate: float
     latency: float
+
+
+class Voice(TypedDict):
+    """A voice of a server: one that a model knows by name, or one of yours.
+
+    Units: `created_at` in seconds since 1970; `seconds` are kept of the `sample_seconds` that were sent.
+    """
+
+    id: str
+    name: str
+    consent: NotRequired[str]  # this and what follows, of yours
+    created_at: NotRequired[int]
+    seconds: NotRequired[float]
+    sample_seconds: NotRequired[float]
 
 
 class Settings(TypedDict, total=False):
@@ -79,18 +95,67 @@ class AsyncClient:
 
     async def models(self) -> list[Model]:
         """The models of the server. Raises Unreachable, NotAllowed, TooMany."""
-        reply = await transfer.ask(self.http, lambda: self.http.build_request("GET", "/v1/models"))
-        await reply.aread()
-        return cast(list[Model], reply.json()["data"])
+        return cast(list[Model], (await self._ask("GET", "/v1/models"))["data"])
 
     async def status(self) -> dict[str, Any]:
         """What the server does now: its streams, engine and refusals, as its schema documents `GET /v1/status`.
 
         Raises Unreachable, NotAllowed, TooMany.
         """
-        reply = await transfer.ask(self.http, lambda: self.http.build_request("GET", "/v1/status"))
+        return cast(dict[str, Any], await self._ask("GET", "/v1/status"))
+
+    async def voices(self) -> list[Voice]:
+        """The voices that the server's models know by name, then your own. Raises as `models`."""
+        found, more, last = list[Voice](), True, dict[str, str]()
+        while more:
+            page = await self._ask("GET", VOICES, params=last)
+            found += page["data"]
+            more, last = page["has_more"], {"after": page["last_id"]}
+        return found
+
+    async def add_voice(
+        self, name: str, sample: str | PathLike[str], *, consent: str | PathLike[str], language: str = "en-US"
+    ) -> Voice:
+        """Make a voice of a recording; `consent` is one in which its speaker agrees, in a `language` such as "de-DE".
+
+        If the voice is not taken, the consent is not kept, either. Raises MediaError and InvalidRequest for what is
+        not usable, TooBig, Unreachable, AtCapacity, NotAllowed.
+        """
+        told = {"name": name, "language": language}
+        agreed = str((await self._send(CONSENTS, "recording", consent, told))["id"])
+        try:
+            told = {"name": name, "consent": agreed}
+            return cast(Voice, await self._send(VOICES, "audio_sample", sample, told))
+        except BaseException:
+            await asyncio.shield(self._ask("DELETE", f"{CONSENTS}/{agreed}"))
+            raise
+
+    async def remove_voice(self, voice: str, *, withdraw: bool = False) -> None:
+        """Erase a voice of yours by its id; `withdraw` its consent, and every voice made under that is erased, too.
+
+        Raises NotFound, and as `models`.
+        """
+        path = f"{VOICES}/{quote(voice, safe='')}"
+        if withdraw and (agreed := (await self._ask("GET", path)).get("consent")):
+            path = f"{CONSENTS}/{agreed}"
+        await self._ask("DELETE", path)
+
+    async def _send(
+        self, path: str, field: str, file: str | PathLike[str], fields: dict[str, str]
+    ) -> dict[str, Any]:
+        """What the server says to a file and what is told of it."""
+        try:
+            with Path(file).open("rb") as opened:
+                upload = {field: (Path(file).name, opened)}
+                return cast(dict[str, Any], await self._ask("POST", path, files=upload, data=fields))
+        except OSError as error:
+            raise UnsupportedMedia(f"{os.fspath(file)} cannot be read: {error.strerror}") from error
+
+    async def _ask(self, method: str, path: str, **request: Any) -> Any:
+        """The JSON of an answer. Raises what the server refuses with, or Unreachable."""
+        reply = await transfer.ask(self.http, lambda: self.http.build_request(method, path, **request))
         await reply.aread()
-        return cast(dict[str, Any], reply.json())
+        return reply.json()
 
     def stream(
         self,

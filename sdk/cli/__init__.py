@@ -8,7 +8,20 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-COMMANDS = ("restore", "speak", "batch", "serve", "top", "models", "load", "bench", "check", "train", "demo")
+COMMANDS = (
+    "restore",
+    "speak",
+    "batch",
+    "serve",
+    "top",
+    "voices",
+    "models",
+    "load",
+    "bench",
+    "check",
+    "train",
+    "demo",
+)
 
 
 class Lazy(TyperGroup):

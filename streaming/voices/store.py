@@ -86,7 +86,7 @@ class Store:
     def _room(self, db: sqlite3.Connection, table: str, most: int, owner: str, size: int) -> None:
         (count,) = db.execute(f"SELECT count(*) FROM {table} WHERE owner=?", (owner,)).fetchone()
         if count >= most:
-            raise InvalidRequest(f"you have {count} {table}, which is the limit: delete one first")
+            raise InvalidRequest(f"you have {count} of at most {most} {table}: delete one first")
         (held,) = db.execute(
             "SELECT (SELECT coalesce(sum(length(recording)), 0) FROM consents WHERE owner=?1) + "
             "(SELECT coalesce(sum(length(sample)), 0) FROM voices WHERE owner=?1)",

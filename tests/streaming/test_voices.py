@@ -194,7 +194,7 @@ async def test_an_upload_far_too_big_is_refused_while_it_comes(tmp_path: Path) -
         ({"language": ""}, "language"),
     ],
 )
-async def test_what_is_wrong_in_a_form_is_named(fields: dict[str, str], param: str, tmp_path: Path) -> None:
+async def test_what_is_wrong_in_a_form_is_named(fields: dict[str, Any], param: str, tmp_path: Path) -> None:
     async with serving(tmp_path) as (client, _):
         refused(await agree(client, **fields), 422, param)
         assert not (tmp_path / "voices").exists()  # nothing was kept, so there is nowhere
@@ -302,12 +302,14 @@ async def test_an_owner_has_so_many_and_no_more(tmp_path: Path) -> None:
     limits = {"voices": 2, "consents": 1, "kept": 4_000_000}
     async with serving(tmp_path, limits) as (client, _):
         consent = (await agree(client, wav(3))).json()["id"]
-        assert "you have 1 consents, which is the limit: delete one first" in refused(
+        assert "you have 1 of at most 1 consents: delete one first" in refused(
             await agree(client), 400, "recording"
         )
         for _ in range(2):
             assert (await add(client, consent, wav(3))).status_code == 200
-        assert "you have 2 voices" in refused(await add(client, consent, wav(3)), 400, "audio_sample")
+        assert "you have 2 of at most 2 voices" in refused(
+            await add(client, consent, wav(3)), 400, "audio_sample"
+        )
     async with serving(tmp_path, {"kept": 400_000}) as (client, _):
         assert "would pass the limit of 400000" in refused(
             await add(client, consent, wav(3)), 400, "audio_sample"

@@ -69,8 +69,9 @@ class Lite:
 
     def say(self, text: "str | Iterable[str]", voice: Voice, manner: Manner) -> "Iterator[Chunk]":
         """As Voiced.say."""
-        from riverrun.models.speech.lite import Said, recorded, talk
+        from riverrun.models.speech.lite import Said, talk
         from riverrun.models.speech.reading.script import Script
+        from riverrun.models.speech.recording import recorded
 
         script = Script(self.model.symbols.symbols, longest=LIMIT)
         steps = Said.steps if manner.steps is None else manner.steps

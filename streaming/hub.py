@@ -5,15 +5,17 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from riverrun.models.contract import Spec
 from riverrun.models.errors import InvalidRequest
+from riverrun.models.speech.recording import recorded
 from riverrun.streaming.errors import AtCapacity, SessionEnded
 from riverrun.streaming.handle import Handle
 from riverrun.streaming.metrics import Metrics
-from riverrun.streaming.problems import TooMany
+from riverrun.streaming.problems import NotFound, TooMany
 from riverrun.streaming.session import RATES
 from riverrun.streaming.settings import Settings
 from riverrun.streaming.speech import Speech
@@ -21,8 +23,6 @@ from riverrun.streaming.stream import Stream
 from riverrun.streaming.wire import Open
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-
     from riverrun.streaming.jobs.desk import Desk
     from riverrun.streaming.replies import Reply
     from riverrun.streaming.voices.library import Library
@@ -56,7 +56,6 @@ class Hub:
         self.decoding = 0  # uploads
         self.desk: Desk | None = None  # where batch jobs are handed in
         self.voices: Library | None = None  # that are their owners'
-        self.builtin: dict[str, tuple[str, ...]] = {}  # names of the voices that come with models, by model
         self.ready = self.draining = False
         self.until = 0.0  # when the streams that are open are ended, if it drains
         self.clock: Callable[[], float] = time.monotonic
@@ -67,6 +66,11 @@ class Hub:
         self.failed: Callable[[], None] = lambda: None  # called when there will be no engine
         self.reviving: asyncio.Task[None] | None = None
         self.tries = 0  # to start another engine, that failed
+
+    @property
+    def builtin(self) -> dict[str, tuple[str, ...]]:
+        """The names of the voices that come with models, by model."""
+        return {name: spec.voices for name, spec in self.specs.items()}
 
     @property
     def state(self) -> Literal["starting", "ready", "draining"]:
@@ -175,8 +179,11 @@ class Hub:
         if self.draining:
             stream.notice("event", name="draining", seconds=round(max(0.0, self.until - self.clock()), 1))
 
-    async def open(self, wanted: Open, transport: str, address: str = "") -> Stream:
-        """Start a stream for a client at an address. Raises AtCapacity, TooMany, InvalidRequest, ProtocolError."""
+    async def open(self, wanted: Open, transport: str, address: str = "", owner: str = "") -> Stream:
+        """Start a stream for a client at an address, who may own voices.
+
+        Raises AtCapacity, TooMany, InvalidRequest, NotFound, ProtocolError.
+        """
         engine = self.willing()
         if len(self.streams) >= self.settings.streams.sessions:
             raise AtCapacity(
@@ -193,8 +200,10 @@ class Hub:
                 f"{RATES.start} to {RATES.stop - 1} Hz and 1 to {CHANNELS}"
             )
         self.known(wanted.model)
-        speaks = wanted.model in self.specs and self.specs[wanted.model].symbols
-        stream = (Speech if speaks else Stream)(self, wanted, transport, address)
+        if wanted.model in self.specs and self.specs[wanted.model].symbols:
+            stream: Stream = Speech(self, await self._voiced(wanted, owner), transport, address)
+        else:
+            stream = Stream(self, wanted, transport, address)
         self.streams[id(stream)] = stream  # counted from now on, so that two cannot take the last place
         try:
             await stream.begin()
@@ -218,9 +227,24 @@ class Hub:
         stream.log.info("stream %s ended: %s after %.1f s, %.1f s in, %.1f s out, %.2f s dropped", stream.name, why,
                         self.clock() - stream.begun, taken, given, dropped)  # fmt: skip
 
-    async def voice(self, request: "Request", name: str) -> dict[str, Any]:
-        """What a model is to be told of a voice that a client names."""
-        return {"voice": name}
+    async def _voiced(self, wanted: Open, owner: str) -> Open:
+        """A request for speech whose voice the model knows, or has a recording of. Raises InvalidRequest, NotFound."""
+        if "recording" in wanted.request:
+            raise InvalidRequest(
+                "request has a recording: make it a voice, under a consent, at /v1/audio/voices"
+            )
+        name, known = wanted.request.get("voice") or "", self.specs[wanted.model].voices
+        if name in known or not isinstance(name, str) or self.voices is None:
+            return wanted
+        if not name:
+            return replace(wanted, request={**wanted.request, "voice": known[0] if known else ""})
+        try:
+            voice = await self.voices.find(owner, name)
+        except NotFound as error:
+            raise NotFound(
+                f"voice is {name[:80]!r}, expected one of {', '.join(known) or 'none by name'}, or a voice of yours"
+            ) from error
+        return replace(wanted, request={**wanted.request, "voice": "", "recording": recorded(voice.sound)})
 
     def known(self, model: str) -> None:
         """Raises InvalidRequest if there is no such model."""

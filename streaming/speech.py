@@ -72,8 +72,6 @@ class Speech(Stream):
             self.values.pop("recording", "")
         )  # sent once, as the engine's session then knows the voice
         self.values = {"voice": "", **self.values, "symbols": "", "end": False}
-        if not self.values["voice"] and not self.recording:
-            self.values["voice"] = spec.voices[0] if spec.voices else ""
         self.speed = float(self.values.get("speed", 1.0))
         self.context, self.read_before = "", 0  # what is read now, and the characters of those before
         self.given = 0  # symbols given to the engine

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from riverrun.models.errors import InvalidRequest
 from riverrun.streaming import replies, wire
-from riverrun.streaming.access import address
+from riverrun.streaming.access import address, owner
 from riverrun.streaming.errors import AtCapacity, StreamError
 from riverrun.streaming.problems import EXPECTED, TooBig, body
 from riverrun.streaming.replies import Reply
@@ -74,9 +74,9 @@ async def speak(request: Request, asked: Asked) -> StreamingResponse:
     hub.known(model)
     if not hub.specs[model].symbols:
         raise InvalidRequest(f"model is {model!r}, which takes sound, no text")
-    values = {"speed": asked.speed, "seed": asked.seed, "steps": asked.steps}
-    values |= await hub.voice(request, asked.voice if isinstance(asked.voice, str) else asked.voice.id)
-    stream = await hub.open(wire.Open(model, values, rate=RATE), "http", address(request))
+    voice = asked.voice if isinstance(asked.voice, str) else asked.voice.id
+    values = {"voice": voice, "speed": asked.speed, "seed": asked.seed, "steps": asked.steps}
+    stream = await hub.open(wire.Open(model, values, rate=RATE), "http", address(request), owner(request))
     assert isinstance(stream, Speech)
     sse = asked.stream_format == "sse"
     kind = SSE if sse else FORMATS[asked.response_format][2]

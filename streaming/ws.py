@@ -17,7 +17,7 @@ from riverrun.media import Chunk
 from riverrun.media.chunk import Array
 from riverrun.models.errors import InvalidRequest
 from riverrun.streaming import wire
-from riverrun.streaming.access import address
+from riverrun.streaming.access import address, owner
 from riverrun.streaming.controls import Controls
 from riverrun.streaming.errors import ProtocolError, StreamError, TooSlow
 from riverrun.streaming.journal import Intake, Journal
@@ -335,7 +335,7 @@ class Connection:
         if isinstance(first, wire.Open):
             if first.version != wire.VERSION:
                 raise ProtocolError(f"version is {first.version}, this server speaks {wire.VERSION}")
-            stream = await self.hub.open(first, "ws", address(self.socket))
+            stream = await self.hub.open(first, "ws", address(self.socket), owner(self.socket))
             self.link = Link(self.hub, first, stream)
             self.hub.links[self.link.session] = self.link
             self.out = Outgoing(first)

@@ -8,8 +8,6 @@ It gives sound, and when each symbol ends. Of a text only the symbols are kept t
 may be of any length.
 """
 
-import base64
-import binascii
 import hashlib
 import math
 from collections import OrderedDict
@@ -29,6 +27,7 @@ from riverrun.models import checkpoint
 from riverrun.models.contract import Outputs, Port, Spec
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.noise import noise_rows
+from riverrun.models.speech import recording
 from riverrun.models.speech.chunks import ChunkConfig, ChunkDit, duration, placed
 from riverrun.models.speech.frames import KERNEL, FrameConfig
 from riverrun.models.speech.reading.phonemes import Alphabet
@@ -52,8 +51,7 @@ class Said:
 
     After the symbols comes a silence of `pause` seconds, if any. With `flush` what came is said without waiting for
     what follows, though how that begins would be heard in it. `speed` 1.1 gives a tenth less time to the same text.
-    Fewer `steps` are faster. `recording` is whose voice it is instead of a name: mono 16-bit sound at the model's
-    rate, in base64, as `recorded` makes it.
+    Fewer `steps` are faster. `recording` is whose voice it is instead of a name, at the model's rate: see recording.py.
     """
 
     symbols: str = ""
@@ -65,11 +63,6 @@ class Said:
     seed: int = 0
     steps: int = 8
     recording: str = ""
-
-
-def recorded(sound: NDArray[np.float32]) -> str:
-    """What a request holds of a recording: its beginning.  # [n], at the model's rate"""
-    return base64.b64encode((sound.clip(-1, 1) * 32767).round().astype("<i2").tobytes()).decode()
 
 
 class SpeakLiteNet(nn.Module):
@@ -116,13 +109,13 @@ class SpeakLite:
             )
         chunk, c = self.config.chunk, self.config.latent
         weight = self.net.dit.proj_out.weight
-        voice, recording = request.voice, self._recording(request)
-        if recording:
-            voice = f"recording {hashlib.sha256(recording).hexdigest()}"
+        voice, unheard = request.voice, self._recording(request)
+        if unheard:
+            voice = f"recording {hashlib.sha256(unheard.encode()).hexdigest()}"
         known = self.clones.get(voice)
         prompt, count = weight.new_zeros(1, self.most, c), 0 if known is None else len(known)
         prompt[0, :count] = prompt[0, :0] if known is None else known
-        unheard = base64.b64encode(recording).decode() if recording and known is None else ""
+        unheard = unheard if known is None else ""
         decoder = self.net.vae.start(1)
         if "seed" in decoder:
             decoder["seed"] = [request.seed]
@@ -180,9 +173,7 @@ class SpeakLite:
         hop, vae = self.net.vae.config.hop, self.net.vae
         rows, count = range(len(state["unheard"])), math.ceil(LISTENS * self.rate)
         for i in rows:
-            sound = np.frombuffer(base64.b64decode(state["unheard"][i]), "<i2").astype(
-                np.float32
-            ) / np.float32(32767)
+            sound = recording.sound(state["unheard"][i])
             start, whole = state["prompted"][i], vae.frames(len(sound))
             stop, first = min(start + count, whole), max(0, start - AROUND)
             mean, _ = vae.hear(sound[first * hop : (stop + AROUND) * hop])
@@ -306,22 +297,18 @@ class SpeakLite:
             symbols, fixed = symbols + self.symbols.encode(" "), [*fixed, float(request.pause * self.rate)]
         return {"symbols": [symbols], "paces": [[request.speed] * len(symbols)], "fixed": [fixed]}
 
-    def _recording(self, request: Said) -> bytes:
-        """A request's recording, its beginning. Raises InvalidRequest."""
+    def _recording(self, request: Said) -> str:
+        """The beginning of a request's recording. Raises InvalidRequest."""
         if not request.recording:
-            return b""
+            return ""
         if request.voice:
             raise InvalidRequest(f"voice is {request.voice!r} and there is a recording, expected one of both")
-        try:
-            data = base64.b64decode(request.recording, validate=True)
-        except binascii.Error as error:
-            raise InvalidRequest(f"recording is no base64: {error}") from error
-        data = data[: 2 * round(HEARD * self.spec.gives[0].rate)]
-        if len(data) < 2 * self.net.vae.config.hop:
+        sound = recording.sound(request.recording, round(HEARD * self.spec.gives[0].rate))
+        if len(sound) < self.net.vae.config.hop:
             raise InvalidRequest(
-                f"recording has {len(data)} bytes, expected {2 * self.net.vae.config.hop} or more"
+                f"recording has {len(sound)} samples, expected {self.net.vae.config.hop} or more"
             )
-        return data[: len(data) // 2 * 2]
+        return recording.recorded(sound)
 
     def _voices(self, state: State) -> State:
         """What blocks need of each row's voice."""

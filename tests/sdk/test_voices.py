@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import riverrun
+from riverrun.models.contract import Spec
 from riverrun.streaming.access import digest
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.problems import NotFound, TooBig
@@ -25,7 +26,7 @@ COMMAND = [sys.executable, "-m", "riverrun.cli", "voices"]
 async def serving(folder: Path) -> AsyncIterator[tuple[str, Hub]]:
     """The address of a server with voices of its own, and its hub."""
     async with server(voices={"folder": folder / "kept"}, access={"keys": [digest("right")]}) as (at, hub):
-        hub.builtin = {"speak": ("alba", "bruno")}
+        hub.specs["speak"] = Spec(None, (), voices=("alba", "bruno"))
         yield f"http://{at}", hub
 
 
@@ -58,8 +59,8 @@ async def test_a_list_of_many_pages_is_read_to_its_end(
     tmp_path: Path,
 ) -> None:
     async with serving(tmp_path) as (url, hub), riverrun.AsyncClient(url, "right") as client:
-        hub.builtin = {"speak": tuple(f"voice {i}" for i in range(2_001))}
-        assert [voice["name"] for voice in await client.voices()] == list(hub.builtin["speak"])
+        hub.specs["speak"] = Spec(None, (), voices=tuple(f"voice {i}" for i in range(2_001)))
+        assert [voice["name"] for voice in await client.voices()] == list(hub.specs["speak"].voices)
 
 
 async def test_a_voice_that_is_not_taken_leaves_no_consent(tmp_path: Path) -> None:

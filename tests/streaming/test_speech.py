@@ -5,6 +5,7 @@ import base64
 import io
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,13 +14,15 @@ import openai
 import pytest
 
 from riverrun.media import read
-from riverrun.models.speech.lite import SpeakLite, recorded
+from riverrun.models.speech.lite import SpeakLite
+from riverrun.models.speech.recording import recorded
 from riverrun.streaming import wire
 from riverrun.streaming.hub import Hub
 from tests.models.speech.small import small
 from tests.models.toys import Smooth
 from tests.streaming.lines import freed
-from tests.streaming.serving import Peer, call, noise, server
+from tests.streaming.serving import Peer, call, dial, noise, server
+from tests.streaming.test_http import recording
 
 pytestmark = pytest.mark.anyio
 TEXT = "Hello there. It is five, Dr. Smith! And so we go"
@@ -34,8 +37,9 @@ def model() -> SpeakLite:
 
 
 @pytest.fixture
-async def at(model: SpeakLite) -> AsyncIterator[tuple[str, Hub]]:
-    async with server({"smooth": Smooth(), "small": model}, streams={"resume": 1}) as found:
+async def at(model: SpeakLite, tmp_path: Path) -> AsyncIterator[tuple[str, Hub]]:
+    kept = {"streams": {"resume": 1}, "voices": {"folder": tmp_path}}
+    async with server({"smooth": Smooth(), "small": model}, **kept) as found:
         yield found
 
 
@@ -99,7 +103,7 @@ async def test_markup_is_followed(at: tuple[str, Hub]) -> None:
         ({"input": "日本語のテキスト"}, 400, "CJK"),
         ({"input": "<speak><a/></speak>"}, 400, "a"),
         ({"input": "x" * 200_001}, 413, "200001 characters, the limit is 200000"),
-        ({"voice": "carl"}, 400, "voice is 'carl', expected one of anna, ben"),
+        ({"voice": "carl"}, 404, "voice is 'carl', expected one of anna, ben, or a voice of yours"),
         ({"voice": {"name": "anna"}}, 422, "voice"),
         ({"model": "smooth"}, 400, "takes sound, no text"),
         ({"model": "gpt"}, 400, "model is 'gpt', expected one of smooth, small"),
@@ -139,7 +143,7 @@ async def test_openai_s_own_client_speaks(at: tuple[str, Hub]) -> None:
                 model="small", voice="anna", input=TEXT, response_format="pcm"
             ) as reply:
                 parts = list(reply.iter_bytes(4096))
-            with pytest.raises(openai.BadRequestError, match="carl"):
+            with pytest.raises(openai.NotFoundError, match="carl"):
                 client.audio.speech.create(model="small", voice="carl", input=TEXT)
             return whole.content, parts
 
@@ -252,8 +256,6 @@ async def test_cancelling_frees_the_engine_and_others_speak_on(at: tuple[str, Hu
 
 
 async def test_a_lost_connection_is_taken_up_in_the_middle_of_a_word(at: tuple[str, Hub]) -> None:
-    from tests.streaming.serving import dial
-
     wanted = pcm((await say(at[0], input=LONG[:200])).content)
     async with speaks(at[0]) as first:
         await first.say(wire.Text(LONG[:200]))
@@ -301,11 +303,24 @@ async def test_text_that_is_no_english_is_told_and_the_rest_is_said(at: tuple[st
         assert [word["text"] for word in words(peer)] == ["Hello"]
 
 
-async def test_a_recording_of_a_client_is_a_voice(at: tuple[str, Hub]) -> None:
-    sound = recorded(0.1 * np.random.default_rng(0).standard_normal(3 * RATE).astype(np.float32))
-    plain = pcm((await say(at[0], input="Hello.")).content)
-    async with speaks(at[0], request={"recording": sound[:1000]}) as peer:
+async def test_a_voice_is_cloned_under_a_consent_and_by_no_other_way(
+    at: tuple[str, Hub], tmp_path: Path
+) -> None:
+    sound = 0.1 * np.random.default_rng(0).standard_normal((3 * RATE, 1)).astype(np.float32)
+    async with openai.AsyncOpenAI(base_url=f"http://{at[0]}/v1", api_key="any", max_retries=0) as client:
+        own = ("a.wav", recording(sound, rate=RATE))
+        consent = await client.audio.voice_consents.create(name="me", language="en-US", recording=own)
+        voice = await client.audio.voices.create(name="mine", audio_sample=own, consent=consent.id)
+    plain = pcm((await say(at[0], input="Hello.", voice="anna")).content)
+    cloned = pcm((await say(at[0], input="Hello.", voice={"id": voice.id})).content)
+    assert (await say(at[0], input="Hello.", voice="mine")).content and len(cloned)
+    count = min(len(plain), len(cloned))
+    assert not np.allclose(plain[:count], cloned[:count], atol=1e-3)
+    async with speaks(at[0], request={"voice": voice.id}) as peer:
         await peer.say(wire.Text("Hello."))
         await peer.say(wire.Finish())
         await until_ended(peer)
-    assert not np.allclose(peer.sound()[: len(plain), 0], plain[: len(peer.sound())], atol=1e-3)
+    assert np.allclose(peer.sound()[:, 0].clip(-1, 1), cloned, atol=1e-3)
+    async with dial(at[0]) as peer:
+        await peer.say(wire.Open("small", {"recording": recorded(sound[:, 0])[:9000]}))
+        assert "under a consent" in (await peer.until("error"))["error"]["message"]

@@ -14,6 +14,7 @@ import numpy as np
 import openai
 import pytest
 
+from riverrun.models.contract import Spec
 from riverrun.models.errors import InvalidRequest
 from riverrun.streaming.access import digest
 from riverrun.streaming.hub import Hub
@@ -82,7 +83,8 @@ def refused(reply: httpx.Response, status: int, param: str | None = None) -> str
 
 async def test_openais_own_client_makes_a_voice_and_takes_it_back(tmp_path: Path) -> None:
     async with serving(tmp_path) as (client, hub):
-        hub.builtin = {"speak": ("alba", "bruno"), "other": ("alba",)}
+        hub.specs["speak"] = Spec(None, (), voices=("alba", "bruno"))
+        hub.specs["other"] = Spec(None, (), voices=("alba",))
         async with openai.AsyncOpenAI(base_url=f"{client.base_url}/v1", api_key="none") as theirs:
             consents, voices = theirs.audio.voice_consents, theirs.audio.voices
             consent = await consents.create(name="Anna", language="en-US", recording=("c.flac", SPEECH))

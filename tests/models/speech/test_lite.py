@@ -15,7 +15,8 @@ from riverrun.media import Chunk, join
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.speech.chunks import ChunkConfig
 from riverrun.models.speech.frames import FrameConfig
-from riverrun.models.speech.lite import Said, SpeakLite, SpeakLiteNet, recorded, talk
+from riverrun.models.speech.lite import Said, SpeakLite, SpeakLiteNet, talk
+from riverrun.models.speech.recording import recorded
 from riverrun.models.state import load, save
 from riverrun.models.training.chunks import Draws, Recipe, Utterance, checked, train
 from riverrun.models.training.loop import Alone
@@ -230,7 +231,7 @@ def test_run_speaks_in_this_thread(model: SpeakLite) -> None:
         ({"voice": "carl"}, "voice is 'carl', expected one of anna, ben"),
         ({"voice": "anna", "recording": "AAAA"}, "voice is 'anna' and there is a recording"),
         ({"recording": "a"}, "recording is no base64"),
-        ({"recording": "AAAA"}, "recording has 3 bytes, expected 48 or more"),
+        ({"recording": "AAAA"}, "recording has 1 samples, expected 24 or more"),
         ({"pause": 99.0}, "pause is 99.0, expected 0 to 30"),
         ({"speed": 9.0}, "speed is 9.0, expected 0.25 to 4"),
         ({"steps": 0}, "steps is 0, expected 1 to 64"),

@@ -28,6 +28,8 @@ class Entry:
 
 
 RESTORATION = "riverrun.models.restoration.stream"
+SPEECH = "riverrun.models.speech.lite"
+KINDS = {"restoration": RESTORATION, "speech": SPEECH}  # of checkpoints that training makes
 MODELS = {
     entry.name: entry
     for entry in (
@@ -80,11 +82,9 @@ def load(model: str, device: str = "cpu") -> "StreamModel":
         from riverrun.models.checkpoint import KIND, read
 
         kind = read(Path(model))[0].get(KIND, "nothing")
-        if kind != "restoration":
-            raise CheckpointError(
-                f"{model} says it holds {kind!r}, expected a checkpoint of kind 'restoration'"
-            )
-        return _load(RESTORATION, Path(model), device)
+        if kind not in KINDS:
+            raise CheckpointError(f"{model} says it holds {kind!r}, expected one of {', '.join(KINDS)}")
+        return _load(KINDS[kind], Path(model), device)
     raise InvalidRequest(f"model is {model!r}, expected one of {', '.join(MODELS)}, or a .safetensors file")
 
 

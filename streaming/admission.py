@@ -18,6 +18,8 @@ from riverrun.streaming.session import Session
 
 AGAIN = 5.0  # seconds after which a full engine may have room
 MEASURED = 5  # steps of each size that tell what one costs
+CHUNKS = 3  # of speech, the first of which has more to do
+SAID = 200  # symbols that last longer than they
 
 
 def admit(lane: Lane, model: str, session: Session, count: int, capacity: int) -> None:
@@ -41,18 +43,21 @@ def _loads(lane: Lane, model: str, session: Session) -> tuple[dict[Any, Load], f
     """What the live sessions of a lane need with one more, its longest piece, anybody's, and the shortest delay."""
     loads: dict[Any, Load] = {}
     shortest = math.inf
-    seats = [(seat.what, seat.session) for seat in lane.seats.values() if seat.session.fence is Fence.LIVE]
+    seats = [(seat.what, seat.session) for seat in lane.seats.values() if seat.session.live]
     for what, one in [*seats, (model, session)]:
         known = loads.get(what, Load(0, one.period, one.spec.max_batch))
         loads[what] = Load(known.rows + one.rows, min(known.period, one.period), known.most)
-        shortest = min(shortest, one.live.delay if one.live else math.inf)
+        if one.live:
+            shortest = min(shortest, one.live.delay if one.spec.takes else one.live.first)
     models = {model, *(seat.what for seat in lane.seats.values())}
     return loads, max(map(lane.queue.costs.longest, models)), shortest
 
 
 def measure(lane: Lane, what: str, model: StreamModel) -> None:
-    """Note what a filter's hops cost, for steps of each size, with states that nobody else sees."""
+    """Note what hops cost, or chunks of speech, for steps of each size, with states that nobody else sees."""
     takes = model.spec.takes
+    if model.spec.symbols:
+        _speaks(lane, what, model)
     if takes is None or takes.kind != "audio":
         return
     data = np.random.default_rng(0).normal(0, 0.1, (takes.hop, takes.channels)).astype(np.float32)
@@ -69,6 +74,24 @@ def measure(lane: Lane, what: str, model: StreamModel) -> None:
                 inputs = [None] * rows
             best = min(best, time.perf_counter() - start)
         lane.queue.costs.learn(what, rows, best)
+
+
+def _speaks(lane: Lane, what: str, model: StreamModel) -> None:
+    """Note what a chunk of speech costs: all the steps from one to the next."""
+    text = model.spec.symbols * math.ceil(SAID / len(model.spec.symbols))
+    for rows in (size for size in BUCKETS if size <= model.spec.max_batch):
+        state = stack([model.open(model.request(text)) for _ in range(rows)])
+        best, start = math.inf, time.perf_counter()
+        for turn in range(CHUNKS):
+            made: Any = None
+            while made is None:
+                outputs, state = model.step([None] * rows, state)
+                made = outputs[0][0]
+            now = time.perf_counter()
+            best, start = min(best, now - start) if turn else best, now
+            if made.last:
+                break
+        lane.queue.costs.learn(what, rows, best if best < math.inf else now - start)
 
 
 def seated(

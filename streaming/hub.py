@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from riverrun.models.contract import Spec
 from riverrun.models.errors import InvalidRequest
+from riverrun.models.speech.reading.script import reader
 from riverrun.models.speech.recording import recorded
 from riverrun.streaming.errors import AtCapacity, SessionEnded
 from riverrun.streaming.handle import Handle
@@ -83,6 +84,8 @@ class Hub:
         for name in self.models:
             self.specs[name] = await self.engine.check(name, {})
             await self.engine.warm(name)
+        if any(spec.symbols for spec in self.specs.values()):
+            await asyncio.to_thread(reader, "en-US")  # takes a second, for which nobody should wait
         self.ready = True
         log.info("ready: %s", ", ".join(self.models))
 

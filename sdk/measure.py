@@ -1,7 +1,9 @@
-"""Our own models as the bench sees them: the whole clip at once, and as served."""
+"""Our own models as the bench sees them: the whole clip at once, as served, or speaking in voices of two kinds."""
 
 import asyncio
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +12,10 @@ from numpy.typing import NDArray
 from riverrun.media import Chunk
 
 if TYPE_CHECKING:
+    from riverrun.models.evaluation.lines import Line
     from riverrun.models.evaluation.peers import Timing
     from riverrun.models.restoration.stream import Restoration
+    from riverrun.speaker import Speaker
 
 Sound = NDArray[np.float32]
 PACKET_MS = 10  # of a live stream
@@ -72,6 +76,51 @@ class Streamed:
         except TooSlow:
             slowest = float("inf")
         return Timing(algorithmic, hop, cost.p50, slowest)
+
+
+class Named:
+    """What speaks, in the voices it knows by name, in turn."""
+
+    made = True
+
+    def __init__(self, name: str, speaker: "Speaker") -> None:
+        self.name, self.rate, self.speaker = f"{name}, named voices", speaker.rate, speaker
+
+    def voice(self, line: "Line") -> str:
+        names = self.speaker.model.names or ("",)
+        return names[line.number % len(names)]
+
+    def say(self, line: "Line") -> Iterator[Sound]:
+        from riverrun.speaker import Voice
+
+        self.speaker.voice = Voice(self.voice(line))
+        yield from (chunk.data[:, 0] for chunk in self.speaker.say(line.text))
+
+
+class Cloned:
+    """What speaks, in the voice of a few seconds of a recording, which it hears anew for each line."""
+
+    made = True
+
+    def __init__(self, name: str, speaker: "Speaker") -> None:
+        from riverrun.models.evaluation.lines import PROMPT
+
+        self.name, self.rate, self.speaker = f"{name}, cloned from {PROMPT:g} s", speaker.rate, speaker
+        self.samples, self.heard = round(PROMPT * speaker.rate), dict[Path, Sound]()
+
+    def voice(self, line: "Line") -> str:
+        return line.voice
+
+    def say(self, line: "Line") -> Iterator[Sound]:
+        from riverrun.models.training.corpus import decode
+        from riverrun.speaker import Voice
+
+        assert line.prompt
+        path = line.prompt.path
+        if path not in self.heard:
+            self.heard[path] = decode(path, self.rate)[: self.samples]
+        self.speaker.voice = Voice("", self.heard[path], line.prompt.text)
+        yield from (chunk.data[:, 0] for chunk in self.speaker.say(line.text))
 
 
 async def live(

@@ -1,5 +1,8 @@
 """riverrun bench: how good and how fast, beside others, on recordings nothing was trained on."""
 
+import json
+from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,7 +10,11 @@ import typer
 
 if TYPE_CHECKING:
     from riverrun.models.evaluation.heldout import Item
+    from riverrun.models.evaluation.lines import Line
     from riverrun.models.evaluation.peers import System
+    from riverrun.models.evaluation.recordings import Packages
+    from riverrun.models.evaluation.speakers import Talker
+    from riverrun.models.evaluation.speaking import Judges, Sound
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -15,6 +22,13 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="The folder of tables, sc
 Model = Annotated[str | None, typer.Option(help="A name `riverrun models` lists, or weights.")]
 Real = Annotated[int, typer.Option(min=1, help="Mixtures with real speech; fewer are another set.")]
 Synthetic = Annotated[int, typer.Option(min=1, help="Mixtures with synthetic speech.")]
+
+
+class Recogniser(Enum):
+    """What counts the words that are wrong."""
+
+    tiny = "tiny"
+    base = "base"
 
 
 @app.callback()
@@ -81,6 +95,85 @@ def autoencoder(
     torch.set_num_threads(1)
     model = load(weights)
     typer.echo(bench(model, list(recordings(folder, count, model.config.rate))))
+
+
+@app.command()
+def speak(
+    model: Annotated[
+        str | None, typer.Option(help="What `riverrun train speech` made. Default: only the others.")
+    ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            help="Recordings with a manifest.jsonl; its split heldout is said. Default: Harvard sentences."
+        ),
+    ] = None,
+    sentences: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Evaluations a chunk. Default: the model's own.")
+    ] = None,
+    whisper: Annotated[Recogniser, typer.Option(help="Counts wrong words.")] = Recogniser.tiny,
+    peers: Annotated[bool, typer.Option(help="Judge the other systems that are here, too.")] = True,
+    keep: Annotated[Path | None, typer.Option(help="A folder for all that is said, as .wav.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every sentence instead of the table.")] = False,
+) -> None:
+    """Judge text to speech: ours in named and cloned voices, recordings, and other systems."""
+    import torch
+
+    from riverrun.models.evaluation import speakers
+    from riverrun.models.evaluation.lines import harvard, read
+    from riverrun.models.evaluation.recordings import Packages, cache
+    from riverrun.models.evaluation.speaking import bench
+
+    torch.set_num_threads(1)
+    packages = Packages(cache())
+    lines, voices = read(corpus, sentences) if corpus else (harvard(sentences), {})
+    talkers = spoken(model, steps, bool(corpus)) + (speakers.peers(packages, tell) if peers else [])
+    judges = listeners(packages, whisper, bool(voices))
+    done = bench(talkers, lines, voices, judges, keeping(keep), tell)
+    typer.echo(json.dumps(done.document(), indent=1) if as_json else done.table())
+
+
+def spoken(model: str | None, steps: int | None, corpus: bool) -> "list[Talker]":
+    """Recordings where there is a corpus, and our model in its voices and in those of the corpus."""
+    from riverrun.measure import Cloned, Named
+    from riverrun.models.evaluation.speakers import Recorded
+    from riverrun.speaker import Speaker
+
+    found: list[Talker] = [Recorded()] if corpus else []
+    if model:
+        name, speaker = Path(model).stem, Speaker(model, steps=steps)
+        found += [Named(name, speaker), *([Cloned(name, speaker)] if corpus else [])]
+    return found
+
+
+def listeners(packages: "Packages", whisper: Recogniser, voices: bool) -> "Judges":
+    """The judges that can be had."""
+    from riverrun.models.errors import ModelError
+    from riverrun.models.evaluation.hearing import Whisper, tiny
+    from riverrun.models.evaluation.likeness import Resemblyzer
+    from riverrun.models.evaluation.speaking import Judges
+
+    hear = Whisper(tiny() if whisper is Recogniser.tiny else packages.whisper())
+    try:
+        return Judges(whisper.value, hear, Resemblyzer(packages).embed if voices else None)
+    except ModelError as error:
+        tell(f"voices are not compared: {error}")
+        return Judges(whisper.value, hear)
+
+
+def keeping(folder: Path | None) -> "Callable[[str, Line, Sound, int], None]":
+    """Write what is said to folder/SYSTEM/NUMBER.wav, if there is to be a folder."""
+
+    def keep(name: str, line: "Line", sound: "Sound", rate: int) -> None:
+        from riverrun.media import write
+
+        if folder:
+            path = folder / name.replace(" ", "-").replace(",", "") / f"{line.number:03}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(path, sound[:, None], rate)
+
+    return keep
 
 
 def loaded(task: str, model: str | None) -> tuple[str, Any]:

@@ -90,8 +90,9 @@ class Piper:
 
     def __init__(self, packages: Packages) -> None:
         """Raises ModelError if there is no program of that name, or its voice cannot be had."""
+        piper, folder = program("piper"), packages.folder / "said"
         model = next(packages.wheel("joe").rglob("*.onnx"))
-        command = [program("piper"), "-m", str(model), "--output-dir", str(packages.folder / "said")]
+        command = [piper, "-m", str(model), "--output-dir", str(folder)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
@@ -156,6 +157,6 @@ def peers(packages: Packages, tell: Callable[[str], object]) -> list[Talker]:
     for name, make in makers.items():
         try:
             found.append(make())
-        except (ModelError, ImportError) as error:
+        except (ModelError, ImportError, OSError) as error:
             tell(f"{name} is not judged: {error}")
     return found

@@ -67,7 +67,7 @@ def test_windows_cover_a_sound_but_for_a_short_end() -> None:
 def corpus(folder: Path, voices: dict[str, int], seconds: float = 0.5) -> Path:
     """Recordings of held-out voices, so many each; the third of each is longer. Four training voices; a mix."""
     folder.mkdir()
-    rows = []
+    rows = list[dict[str, object]]()
     for name, count in {**voices, **{f"af_t{i}": 2 for i in range(4)}, "mix": 1}.items():
         for i in range(count):
             rng = np.random.default_rng(len(rows))

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,52 +100,36 @@ class Lite:
 
 
 class Published:
-    """A published LongCat-AudioDiT checkpoint, in its folder: each sentence is a clip of its own."""
+    """A published LongCat-AudioDiT checkpoint, in its folder: one stream, drawn chunk by chunk after what was said."""
 
     def __init__(self, path: Path, tokens: Path, device: str) -> None:
+        from riverrun.models.speech.infill import Infill
         from riverrun.models.speech.longcat import load
         from riverrun.models.speech.text import tokenizer
 
-        self.model = load(path, device)
-        self.tokens = tokenizer(tokens, self.model.config.text.vocabulary)
-        self.rate = self.model.config.vae.rate
+        model = load(path, device)
+        self.model = Infill(model, tokenizer(tokens, model.config.text.vocabulary))
+        self.rate = model.config.vae.rate
         self.names: tuple[str, ...] = ()
 
     def say(self, text: "str | Iterable[str]", voice: Voice, manner: Manner) -> "Iterator[Chunk]":
         """As Voiced.say."""
-        import numpy as np
-
-        from riverrun.media import Chunk
         from riverrun.models.errors import InvalidRequest
-        from riverrun.models.speech.synthesis import Prompt, Settings, synthesise
+        from riverrun.models.speech.infill import Told, tell
+        from riverrun.models.speech.recording import recorded
 
         if voice.name:
             raise InvalidRequest(
                 f"voice is {voice.name!r}, and this model knows none by name: give a recording"
             )
-        prompt = None if voice.sound is None else Prompt(voice.sound, voice.transcript)
         if manner.best_of > 1:
-            raise InvalidRequest(
-                f"best_of is {manner.best_of}, and this model says each sentence once: leave it out"
-            )
-        settings = Settings(seed=manner.seed, speed=manner.speed)
-        settings = settings if manner.steps is None else replace(settings, steps=manner.steps)
-        at = 0
-        for sentence in sentences([text] if isinstance(text, str) else text):
-            sound = synthesise(self.model, self.tokens, sentence, prompt, settings)[:, None]
-            yield Chunk(sound, at, self.rate)
-            at += len(sound)
-        yield Chunk(np.zeros((0, 1), np.float32), at, self.rate, last=True)
-
-
-def sentences(pieces: Iterable[str]) -> Iterator[str]:
-    """What a text in pieces is said in."""
-    from riverrun.models.speech.reading.sentences import Sentences
-
-    cut = Sentences(LIMIT)
-    for piece in pieces:
-        yield from (found.text for found in cut.feed(piece))
-    yield from (found.text for found in cut.flush())
+            raise InvalidRequest(f"best_of is {manner.best_of}, and this model says all once: leave it out")
+        steps = Told.steps if manner.steps is None else manner.steps
+        heard = "" if voice.sound is None else recorded(voice.sound)
+        begun = Told("", False, False, heard, voice.transcript, manner.speed, manner.seed, steps)
+        pieces = [text] if isinstance(text, str) else text
+        more = [replace(begun, end=True)]
+        yield from tell(self.model, begun, chain((replace(begun, text=piece) for piece in pieces), more))
 
 
 class Speaker:

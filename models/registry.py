@@ -43,7 +43,12 @@ MODELS = {
     )
 }
 FAMILIES = {
-    task: RESTORATION for task in ("restore", "enhance", "dereverb", "codec", "bandwidth", "phase", "mel")
+    **dict.fromkeys(("restore", "enhance", "dereverb", "codec", "bandwidth", "phase", "mel"), RESTORATION),
+    "speak": SPEECH,
+}
+TRAINING = {  # how weights of a family are made
+    RESTORATION: "riverrun train restoration CONFIG, with preset stream-fm-{task}",
+    SPEECH: "riverrun train speech CONFIG",
 }
 
 
@@ -63,8 +68,8 @@ def for_task(task: str) -> str:
         if task in entry.tasks:
             return entry.name
     raise CheckpointError(
-        f"no weights come with task {task!r}: train them (riverrun train restoration CONFIG, with preset"
-        f" stream-fm-{task}) and name the file with --model FILE.safetensors"
+        f"no weights come with task {task!r} yet: train them ({TRAINING[FAMILIES[task]].format(task=task)})"
+        " and name the file with --model FILE.safetensors"
     )
 
 

@@ -1,10 +1,12 @@
 """A tiny model that speaks, of random weights: noise, but as long as what it says."""
 
+from pathlib import Path
+
 import torch
 
 from riverrun.models.speech.chunks import ChunkConfig
 from riverrun.models.speech.frames import FrameConfig
-from riverrun.models.speech.lite import SpeakLite, SpeakLiteNet
+from riverrun.models.speech.lite import SpeakLite, SpeakLiteNet, save
 from riverrun.models.speech.reading.phonemes import LETTERS
 
 
@@ -19,3 +21,10 @@ def small() -> SpeakLite:
     torch.nn.init.constant_(net.dit.reader.time.bias, 1.5)
     voices = {"anna": torch.randn(20, 4), "ben": torch.randn(20, 4)}
     return SpeakLite(net.eval().requires_grad_(False), voices, LETTERS.symbols)
+
+
+def stored(folder: Path) -> str:
+    """The same as a file of weights."""
+    model, path = small(), folder / "small.safetensors"
+    save(path, model.net, model.voices, LETTERS.symbols)
+    return str(path)

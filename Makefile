@@ -53,7 +53,7 @@ $(BIN)/python:
 
 # A stamp for each set of extras, renewed when pyproject.toml changes; an environment that is there is kept.
 $(VENV)/.core: pyproject.toml | $(BIN)/python
-	$(PIP) install --editable .
+	$(PIP) install --editable '.[phonemes]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python

@@ -40,6 +40,9 @@ MODELS = {
             "noise, reverb, band limits, clipping and codec damage together, 16 kHz",
         ),
         Entry("vocode-lite", RESTORATION, ("mel",), "speech from 80 mel bands, 16 kHz"),
+        Entry(
+            "speak-lite", SPEECH, ("speak",), "English speech of text, in 28 voices or a recording's, 24 kHz"
+        ),
     )
 }
 FAMILIES = {

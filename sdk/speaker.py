@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from riverrun.media import Chunk
 
 HEARD = 15.0  # seconds of a recording that a voice is taken from
+THREADS = 1  # of a small model, whose steps are shorter than it takes to wake another
 MOST = 16  # candidates
 LIMIT = 300  # characters that are said in one go at most
 
@@ -72,6 +73,7 @@ class Lite:
 
     def say(self, text: "str | Iterable[str]", voice: Voice, manner: Manner) -> "Iterator[Chunk]":
         """As Voiced.say."""
+        from riverrun.models.inference import on
         from riverrun.models.speech.lite import Said, talk
         from riverrun.models.speech.reading.script import Script
         from riverrun.models.speech.recording import recorded
@@ -91,12 +93,13 @@ class Lite:
             yield replace(begun, end=True)
 
         if manner.best_of == 1:
-            yield from talk(self.model, begun, more())
-            return
-        from riverrun.models.speech.choice import Aligned, best
+            chunks = talk(self.model, begun, more())
+        else:
+            from riverrun.models.speech.choice import Aligned, best
 
-        lines = (line for line in more() if not line.end)
-        yield from best(self.model, begun, lines, manner.best_of, Aligned())
+            lines = (line for line in more() if not line.end)
+            chunks = best(self.model, begun, lines, manner.best_of, Aligned())
+        yield from on(THREADS, chunks)
 
 
 class Published:
@@ -137,7 +140,7 @@ class Speaker:
 
     def __init__(
         self,
-        model: str,
+        model: str = "speak-lite",
         *,
         voice: str | None = None,
         transcript: str = "",
@@ -148,17 +151,20 @@ class Speaker:
         steps: int | None = None,
         best_of: int = 1,
     ) -> None:
-        """`model` is a file of `riverrun train speech` or a published checkpoint, `voice` a name or a recording.
+        """`model` is a name, what `riverrun train speech` made or a published checkpoint; `voice` a name or a file.
 
         A published checkpoint needs the `transcript` of the recording, and the folder of the `tokenizer` if that is
         another. Raises CheckpointError or InvalidRequest if there is no such model or voice, MediaError for a recording
         that is not usable.
         """
+        from riverrun.models import MODELS, for_task
         from riverrun.models.errors import InvalidRequest
 
-        path = Path(model)
+        path = MODELS[model].path if model in MODELS else Path(model)
         if not path.exists():
-            raise InvalidRequest(f"model is {model!r}, and there is no such file or folder")
+            raise InvalidRequest(
+                f"model is {model!r}, expected {for_task('speak')}, or a file or folder that is there"
+            )
         folder = path if path.is_dir() else path.parent
         if (folder / "config.json").exists():
             self.model: Voiced = Published(path, Path(tokenizer) if tokenizer else folder, device)

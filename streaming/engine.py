@@ -10,7 +10,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Self
@@ -19,6 +19,7 @@ import torch
 
 from riverrun.media import Chunk, cut
 from riverrun.models.contract import Spec, StreamModel
+from riverrun.models.inference import inference
 from riverrun.streaming.admission import admit, measure, seated
 from riverrun.streaming.batch import Seat, advance, nobody, save, sit, update
 from riverrun.streaming.errors import ProtocolError, SessionEnded
@@ -377,22 +378,10 @@ def run(
         seat.leave()
 
 
-@contextmanager
-def _inference(threads: int) -> Iterator[None]:
-    """No derivatives and so many threads, the caller's settings back afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _steps(seat: Seat, threads: int) -> Iterator[Chunk]:
     """Step a seat until it needs more input."""
     while True:
-        with _inference(threads):  # not around the yield, which would set it in the caller
+        with inference(threads):  # not around the yield, which would set it in the caller
             more = seat.piece(0.0) is not None
             if more:
                 advance([seat])

@@ -15,8 +15,11 @@ READ = 4096  # characters of a pipe that are read at once
 def speak(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say, or - for a pipe.")],
     model: Annotated[
-        str, typer.Option(help="What `riverrun train speech` made, or the folder of a published checkpoint.")
-    ],
+        str,
+        typer.Option(
+            help="A model by name, what `riverrun train speech` made, or a published checkpoint's folder."
+        ),
+    ] = "speak-lite",
     out: Annotated[
         str | None, typer.Option("--out", "-o", help="A file, or -. Default: speech.wav; of a pipe, a pipe.")
     ] = None,

@@ -140,7 +140,7 @@ def test_a_model_that_is_not_there_or_is_another_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert speak("Hello", "--model", str(tmp_path / "gone.safetensors")) == 1
-    assert "no such file or folder" in capsys.readouterr().err
+    assert "expected speak-lite, or a file or folder that is there" in capsys.readouterr().err
     few = made(tmp_path / "few.safetensors", LETTERS.symbols[:9])
     with pytest.raises(InvalidRequest, match="phonemes"):
         list(Speaker(str(few)).say("Hello"))

@@ -176,6 +176,27 @@ def keeping(folder: Path | None) -> "Callable[[str, Line, Sound, int], None]":
     return keep
 
 
+@app.command()
+def mark(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="Speech. Default: the sample in the package.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many of its recordings.")] = 60,
+    rate: Annotated[int, typer.Option(min=8000, help="At which they are marked, in Hz.")] = 24_000,
+) -> None:
+    """Measure what the mark of generated speech costs, and whether it is found, before and after Opus."""
+    from importlib.resources import files
+
+    import torch
+
+    from riverrun.models.evaluation.autoencoder import recordings
+    from riverrun.models.evaluation.marking import bench
+
+    torch.set_num_threads(1)
+    source = folder or Path(str(files("riverrun.assets") / "sample-clean.flac"))
+    typer.echo(bench(list(recordings(source, count, rate)), rate, tell))
+
+
 def loaded(task: str, model: str | None) -> tuple[str, Any]:
     """The name and the model to judge."""
     from riverrun import models

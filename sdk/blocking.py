@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 from numpy.typing import NDArray
 
-from riverrun.client import AsyncClient, Model, Settings, Voice
+from riverrun.client import AsyncClient, Found, Model, Settings, Voice
 from riverrun.link import Event
 from riverrun.live import AsyncStream, Sound, Stats
 from riverrun.media import Chunk
@@ -98,6 +98,10 @@ class Client:
     def remove_voice(self, voice: str, *, withdraw: bool = False) -> None:
         """Erase a voice of yours, or `withdraw` its consent. As AsyncClient.remove_voice."""
         self.do(self._async.remove_voice(voice, withdraw=withdraw))
+
+    def detect(self, source: str | PathLike[str]) -> Found:
+        """Whether the speech in a recording is marked as generated, as AsyncClient.detect."""
+        return self.do(self._async.detect(source))
 
     def stream(
         self,

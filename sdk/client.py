@@ -52,6 +52,14 @@ class Voice(TypedDict):
     sample_seconds: NotRequired[float]
 
 
+class Found(TypedDict):
+    """What was found in a recording: `marked` or not, how sure that is, from 0 to 1, and its length."""
+
+    marked: bool
+    confidence: float
+    seconds: float
+
+
 class Settings(TypedDict, total=False):
     """What a restoration may be told; the server knows the defaults."""
 
@@ -156,6 +164,14 @@ class AsyncClient:
         reply = await transfer.ask(self.http, lambda: self.http.build_request(method, path, **request))
         await reply.aread()
         return reply.json()
+
+    async def detect(self, source: str | PathLike[str]) -> Found:
+        """Whether the speech in a recording is marked as generated.
+
+        Raises MediaError if it is not usable, CheckpointError if the server has no weights for that, Unreachable,
+        AtCapacity, NotAllowed.
+        """
+        return cast(Found, await transfer.detect(self.http, os.fspath(source)))
 
     def stream(
         self,

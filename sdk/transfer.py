@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -22,7 +23,7 @@ from riverrun.streaming.problems import TooMany
 log = logging.getLogger(__name__)
 TRIES = 5  # of a request that is refused for now
 PATIENCE = 30.0  # seconds that one is put off at most, and that a cut reply is tried to be taken up
-PATH = "/v1/audio/restorations"
+PATH, DETECT = "/v1/audio/restorations", "/v1/detect"
 SUFFIXES = {".wav": "wav", ".flac": "flac", ".opus": "opus", ".ogg": "opus", ".oga": "opus", ".mp3": "mp3"}
 BUSY = (429, 503)
 
@@ -188,6 +189,18 @@ async def restore(
     except OSError as error:
         raise UnsupportedMedia(f"{target} cannot be written: {error.strerror}") from error
     return target
+
+
+async def detect(http: httpx.AsyncClient, source: str) -> Any:
+    """What is found in a file. Raises MediaError, and what the server refuses with."""
+    try:
+        with Path(source).open("rb") as file:
+            upload = {"file": (Path(source).name, file)}
+            reply = await ask(http, lambda: http.build_request("POST", DETECT, files=upload))
+            await reply.aread()
+    except OSError as error:
+        raise UnsupportedMedia(f"{source} cannot be read: {error.strerror}") from error
+    return reply.json()
 
 
 def measure(path: Path) -> None:

@@ -11,10 +11,10 @@ from fastapi.responses import StreamingResponse
 from riverrun.streaming import replies, wire
 from riverrun.streaming.access import address
 from riverrun.streaming.errors import AtCapacity, StreamError
-from riverrun.streaming.problems import EXPECTED, TooBig
+from riverrun.streaming.problems import EXPECTED
 from riverrun.streaming.replies import Reply
 from riverrun.streaming.stream import Stream
-from riverrun.streaming.uploads import FORMATS, Decoding, Encoding, copied, through
+from riverrun.streaming.uploads import FORMATS, Decoding, Encoding, admit, copied, through
 
 if TYPE_CHECKING:
     from riverrun.streaming.hub import Hub
@@ -40,11 +40,9 @@ async def restore(
     """Restore a recording; the reply begins as soon as its first second is done."""
     hub: Hub = request.app.state.hub
     limits = hub.settings.files
-    if (file.size or 0) > limits.bytes:
-        raise TooBig(f"the file has {file.size} bytes, the limit is {limits.bytes}: cut it")
     if len(hub.replies) >= limits.at_once + hub.settings.streams.sessions:
         raise AtCapacity("too many replies wait for their clients", 10.0)
-    hub.decoder()
+    admit(hub, file)
     values = {"strength": strength, "seed": seed}
     await hub.willing().check(model, values)  # refused before anything is decoded
     asked = wire.Open(model, values, band=band)

@@ -21,7 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from riverrun.models import MODELS, load
 from riverrun.models.contract import Spec, StreamModel
-from riverrun.streaming import logs, restorations, speeches, webrtc, whip
+from riverrun.streaming import detections, logs, restorations, speeches, webrtc, whip
 from riverrun.streaming import status as operation
 from riverrun.streaming.access import Access, digest
 from riverrun.streaming.handle import Handle
@@ -118,6 +118,7 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
     _routes(app, hub)
     app.include_router(restorations.router)
     app.include_router(speeches.router)
+    app.include_router(detections.router)
     app.include_router(whip.router)
     app.include_router(routes.router)
     app.include_router(voices.router)

@@ -15,9 +15,13 @@ import numpy as np
 from riverrun.media import Chunk, Writer
 from riverrun.media.chunk import Array
 from riverrun.media.errors import CorruptMedia, MediaError, UnsupportedMedia
+from riverrun.streaming.problems import TooBig
 from riverrun.streaming.settings import Files
 
 if TYPE_CHECKING:
+    from fastapi import UploadFile
+
+    from riverrun.streaming.hub import Hub
     from riverrun.streaming.stream import Stream
 
 P = ParamSpec("P")
@@ -32,6 +36,14 @@ FORMATS = {  # response_format -> container, codec, content type
     "pcm": ("s16le", "pcm_s16le", "audio/pcm"),
 }
 LIKE = {"flac": "flac", "mp3": "mp3", "ogg": "opus", "opus": "opus"}  # of an input's container, for "same"
+
+
+def admit(hub: "Hub", file: "UploadFile") -> None:
+    """Raises TooBig if a file is, AtCapacity if too many are worked on."""
+    limits = hub.settings.files
+    if (file.size or 0) > limits.bytes:
+        raise TooBig(f"the file has {file.size} bytes, the limit is {limits.bytes}: cut it")
+    hub.decoder()
 
 
 @dataclass(frozen=True)

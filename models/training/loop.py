@@ -311,7 +311,9 @@ def kept(out: Path, device: torch.device) -> dict[str, Any] | None:
     """What `keep` wrote; None if it did not."""
     if not (out / "last.pt").exists():
         return None
-    place = device if device.type == "cuda" else torch.device(device.type)  # "cpu:0" is no place to torch.load
+    place = (
+        device if device.type == "cuda" else torch.device(device.type)
+    )  # "cpu:0" is no place to torch.load
     state: dict[str, Any] = torch.load(out / "last.pt", weights_only=True, map_location=place)
     return state
 

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 COMMANDS = (
     "restore",
     "speak",
+    "detect",
     "batch",
     "serve",
     "top",

@@ -32,12 +32,13 @@ class Voice:
 
 @dataclass(frozen=True)
 class Manner:
-    """How it is said: the best of so many. `steps` None is what the model does by default."""
+    """How it is said: the best of so many, with the mark of generated speech. `steps` None is the model's default."""
 
     speed: float = 1.0
     seed: int = 0
     steps: int | None = None
     best_of: int = 1
+    mark: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Lite:
 
         script = Script(self.model.symbols.symbols, longest=LIMIT)
         steps = Said.steps if manner.steps is None else manner.steps
-        begun = Said("", False, seed=manner.seed, steps=steps)
+        begun = Said("", False, seed=manner.seed, steps=steps, mark=manner.mark)
         if voice.sound is None:
             begun = replace(begun, voice=voice.name or (self.names[0] if self.names else ""))
         else:
@@ -129,7 +130,7 @@ class Published:
             raise InvalidRequest(f"best_of is {manner.best_of}, and this model says all once: leave it out")
         steps = Told.steps if manner.steps is None else manner.steps
         heard = "" if voice.sound is None else recorded(voice.sound)
-        begun = Told("", False, False, heard, voice.transcript, manner.speed, manner.seed, steps)
+        begun = Told("", False, False, heard, voice.transcript, manner.speed, manner.seed, steps, manner.mark)
         pieces = [text] if isinstance(text, str) else text
         more = [replace(begun, end=True)]
         yield from tell(self.model, begun, chain((replace(begun, text=piece) for piece in pieces), more))
@@ -150,6 +151,7 @@ class Speaker:
         seed: int = 0,
         steps: int | None = None,
         best_of: int = 1,
+        mark: bool = True,
     ) -> None:
         """`model` is a name, what `riverrun train speech` made or a published checkpoint; `voice` a name or a file.
 
@@ -173,7 +175,7 @@ class Speaker:
         self.voice = self._voice(voice, transcript)
         if not 1 <= best_of <= MOST:
             raise InvalidRequest(f"best_of is {best_of}, expected 1 to {MOST}")
-        self.manner = Manner(speed, seed, steps, best_of)
+        self.manner = Manner(speed, seed, steps, best_of, mark)
 
     @property
     def rate(self) -> int:

@@ -109,6 +109,7 @@ class Speaking(Group):
     """Speech of texts."""
 
     characters: int = Field(default=200_000, ge=1)  # of one request
+    mark: bool = True  # by which generated speech can be known, not heard
 
 
 class Jobs(Group):

@@ -71,7 +71,13 @@ class Speech(Stream):
         self.recording = str(
             self.values.pop("recording", "")
         )  # sent once, as the engine's session then knows the voice
-        self.values = {"voice": "", **self.values, "symbols": "", "end": False}
+        self.values = {
+            "voice": "",
+            **self.values,
+            "mark": hub.settings.speech.mark,
+            "symbols": "",
+            "end": False,
+        }
         self.speed = float(self.values.get("speed", 1.0))
         self.context, self.read_before = "", 0  # what is read now, and the characters of those before
         self.given = 0  # symbols given to the engine

@@ -24,6 +24,7 @@ from riverrun.models.errors import InvalidRequest
 from riverrun.models.noise import noise_rows
 from riverrun.models.speech import length, recording
 from riverrun.models.speech.longcat import LongCat
+from riverrun.models.speech.marking import Marker
 from riverrun.models.speech.sampling import Clip, advance, begin, conditioned, grid
 from riverrun.models.speech.synthesis import CLONED, FREE, PROMPT
 from riverrun.models.speech.text import Tokens, normalise
@@ -40,7 +41,8 @@ class Told:
     """A text, or more of it, whether it is all, and how it is said.
 
     `recording` is whose voice it is, as recording.py holds it, and `transcript` what is said in it; without, the seed
-    picks one. With `flush` what came is said without waiting for what follows.
+    picks one. With `flush` what came is said without waiting for what follows. `mark` is of generated speech, as far as
+    the first request of a session says.
     """
 
     text: str = ""
@@ -51,6 +53,7 @@ class Told:
     speed: float = 1.0
     seed: int = 0
     steps: int = 16
+    mark: bool = True
 
 
 class Infill:
@@ -65,7 +68,7 @@ class Infill:
         self.model, self.tokens = model, tokens
         self.chunk, self.tail, self.past = chunk, tail, past
         vae = model.config.vae
-        self.hop, self.rate = vae.hop, vae.rate
+        self.hop, self.rate, self.marker = vae.hop, vae.rate, Marker(vae.rate)
         self.most = length.frames(model.config.limit, vae.rate, vae.hop)
         if chunk < 1 or min(tail, past) < 0 or past + 2 * chunk + tail >= self.most:
             raise ValueError(f"{past} frames, {chunk} and {tail} do not fit into a clip of {self.most}")
@@ -93,7 +96,7 @@ class Infill:
             "pace": [self._pace(request, samples) if samples else 1.0],
             "speed": [request.speed], "seed": [request.seed], "steps": [request.steps],
             "phase": [0], "prompt": none, "past": none.clone(), "first": [0], "made": [0], "given": [0], "until": [0],
-            "x": none.clone(), "heard": [heard],
+            "x": none.clone(), "heard": [heard], "marked": [request.mark], "mark": self.marker.start(1),
         }  # fmt: skip
 
     def update(self, state: State, request: Told) -> State:
@@ -202,7 +205,9 @@ class Infill:
         if stop > given:
             window = state["past"][:, begun - first : min(stop + AHEAD, state["made"][0]) - first]
             sound = self.model.speak(window)[0, (given - begun) * self.hop : (stop - begun) * self.hop]
-            data = sound.float().cpu().numpy()[:, None].copy()
+            plain = sound.float().cpu()
+            marked, state["mark"] = self.marker(plain[None], state["mark"])
+            data = (marked[0] if state["marked"][0] else plain).numpy()[:, None].copy()
         else:
             data = torch.zeros(0, 1).numpy()
         state["given"] = [stop]

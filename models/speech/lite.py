@@ -31,6 +31,7 @@ from riverrun.models.speech import recording
 from riverrun.models.speech.chunks import ChunkConfig, ChunkDit, duration, placed
 from riverrun.models.speech.frames import KERNEL, FrameConfig
 from riverrun.models.speech.guards import PAUSES, poor
+from riverrun.models.speech.marking import Marker
 from riverrun.models.speech.reading.phonemes import Alphabet
 from riverrun.models.speech.vae import WaveVae
 from riverrun.models.state import State
@@ -65,6 +66,8 @@ class Said:
     seed: int = 0
     steps: int = 8
     recording: str = ""
+    mark: bool = True
+    """Whether it carries the mark of generated speech, as far as the first request of a session says."""
 
 
 class SpeakLiteNet(nn.Module):
@@ -96,7 +99,7 @@ class SpeakLite:
         if self.symbols.size > self.config.symbols:
             raise ValueError(f"alphabet has {len(alphabet)} symbols, the network {self.config.symbols - 1}")
         self.most = math.ceil(HEARD * self.rate)  # frames of a recording
-        self.quiet = self._silence()
+        self.quiet, self.marker = self._silence(), Marker(frames.rate)
         self.clones: OrderedDict[str, Tensor] = OrderedDict()  # latents of recordings, by their contents
         self.reach = self.config.reach + KERNEL // 2  # symbols to either side that timing sees
         self.heard: dict[str, State] = {}
@@ -133,6 +136,7 @@ class SpeakLite:
             **self._added(request), "begun": [0.0], "ends": [[]], "over": [request.end], "flushed": [0],
             "voice": [voice], "unheard": [unheard], "prompt": prompt, "prompted": [count], "timed": [0],
             "seed": [request.seed], "steps": [request.steps],
+            "marked": [request.mark], "mark": self.marker.start(1),
             "phase": [0], "again": [0], "frame": [0], "x": weight.new_zeros(1, chunk, c),
             "last": weight.new_zeros(1, chunk, c), "spoken": weight.new_zeros(1, chunk, dtype=torch.bool),
             "said": weight.new_zeros(1, chunk, self.config.width), "past": self.net.dit.start(1), "decoder": decoder,
@@ -286,14 +290,16 @@ class SpeakLite:
         _, state["past"] = self.net.dit(state["x"], clean, state["said"], self._voices(state), state["past"])
         latents = rearrange(state["x"], "b t c -> b c t")
         sound, state["decoder"] = self.net.vae.decode(latents, state["decoder"])
+        plain = sound[:, 0].float().cpu()
+        marked, state["mark"] = self.marker(plain, state["mark"])
         outputs: Outputs = []
-        for i, row in enumerate(sound.float().cpu()):
+        for i, row in enumerate(torch.where(torch.tensor(state["marked"])[:, None], marked, plain)):
             frame = state["frame"][i]
             state["frame"][i], state["phase"][i] = frame + self.config.chunk, 0
             state["last"][i] = state["x"][i]
             last = self._complete(state, i) and state["frame"][i] >= self._total(state["ends"][i])
             left = self._total(state["ends"][i]) - frame if last else self.config.chunk
-            data = row[0, : self._samples(left), None].numpy().copy()
+            data = row[: self._samples(left), None].numpy().copy()
             made = Chunk(data, self._samples(frame), self.spec.gives[0].rate, last=last)
             outputs.append((made, self._timing(state, i, [], last=True) if last else None))
             self._forget(state, i)

@@ -5,16 +5,17 @@ noise, by nearly the same gains: up or down by 1.8 dB, below 2 kHz. So the mark 
 waits for no sample. It is no secret: who has the net can take it out, or put it into the recording of a person.
 """
 
-import logging
 import pickle
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from riverrun.media import Resampler
@@ -24,6 +25,7 @@ from riverrun.models.errors import CheckpointError
 from riverrun.models.speech import perth
 from riverrun.models.state import State
 
+GAINS = "mark-perth.safetensors"  # what `PerthNet.gains` gives, so that marking needs no package
 BINS, WIDTH = 128, 15.625  # that the net sees, from 0 Hz on, and how wide one is in Hz
 LOWEST, SPAN = -180.0, 195.0  # dB: the magnitude that is 0 to the net, and how much more is 1
 SIZE = 2048  # samples of a frame the net was trained with: magnitudes are those of a sum over as many
@@ -37,7 +39,6 @@ LEAST = 50  # frames that are not quiet, of a window that tells anything: half a
 MARKED = 0.8  # confidence from which on a recording counts as marked
 
 Sound = NDArray[np.float32]
-log = logging.getLogger(__name__)
 
 
 class Stack(nn.ModuleList):
@@ -103,8 +104,7 @@ def taps(rate: int) -> Sound:
     """The filter that marks sound of a rate in Hz, all of its energy as early as can be.  # [n]"""
     from scipy.signal import firwin2, minimum_phase
 
-    with torch.inference_mode():
-        gains = 10 ** (net().gains().double().numpy() / 20)
+    gains = 10 ** (load_file(str(files("riverrun.assets") / GAINS))["gains"].double().numpy() / 20)
     count = 2 * round(LENGTH * rate / 2) + 1
     freqs = [*(WIDTH * np.arange(BINS + 1)), rate / 2]
     even = firwin2(count, freqs, [*gains, 1, 1], nfreqs=1 + (1 << 14), window="hann", fs=rate)
@@ -114,7 +114,7 @@ def taps(rate: int) -> Sound:
 class Marker(nn.Module):
     """Marks sound of a rate as it streams, without delay: a sample depends on none that follows.
 
-    Shapes: sound `[b, n]`, with any n -> `[b, n]`. Raises CheckpointError if the weights are not here.
+    Shapes: sound `[b, n]`, with any n -> `[b, n]`.
     """
 
     change: Tensor
@@ -136,16 +136,6 @@ class Marker(nn.Module):
         joined = torch.cat([state["past"], sound.to(self.change)], dim=1)
         added = fftconvolve(joined, self.change[None], mode="valid")
         return sound + added.to(sound), {"past": joined[:, sound.shape[1] :].clone()}
-
-
-def marker(rate: int) -> Marker | None:
-    """What marks speech of a rate; None where its weights are not here, which is logged."""
-    try:
-        perth.weights()
-    except CheckpointError as error:
-        log.warning("generated speech is not marked: %s", error)
-        return None
-    return Marker(rate)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,10 @@ def speak(
         int,
         typer.Option(min=1, max=16, help="Say each sentence so many times, keep what is understood best."),
     ] = 1,
+    mark: Annotated[
+        bool,
+        typer.Option(help="Carry the inaudible mark of generated speech, which `riverrun detect` finds."),
+    ] = True,
     voices: Annotated[
         bool, typer.Option("--voices", help="List the names of voices and say nothing.")
     ] = False,
@@ -51,7 +55,7 @@ def speak(
     from riverrun.speaker import Speaker
 
     speaker = Speaker(model, voice=voice, transcript=transcript, tokenizer=tokenizer, device=device, speed=speed,
-                      seed=seed, steps=steps, best_of=best_of)  # fmt: skip
+                      seed=seed, steps=steps, best_of=best_of, mark=mark)  # fmt: skip
     if voices:
         for name in speaker.model.names:
             typer.echo(name)

@@ -1,21 +1,23 @@
 """The mark is the same however speech is cut and whoever is beside, survives a call, and is found only where it is."""
 
-import logging
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from riverrun.media import read
 from riverrun.models.errors import CheckpointError
 from riverrun.models.evaluation.marking import opus
 from riverrun.models.speech import marking, perth
+from riverrun.models.speech.lite import Said, speak
 from riverrun.models.speech.marking import MARKED, Detector, Marker, Sound, detect
 from riverrun.models.state import clone, row, stack
 from riverrun.models.training.corpus import resample
+from tests.models.speech.small import small
 
 RATE = 24_000
 
@@ -125,18 +127,26 @@ def test_noise_and_tones_are_not_marked() -> None:
         assert detect(np.asarray(sound, np.float32), RATE) < 0.2
 
 
-def test_without_the_package_nothing_is_marked_and_that_is_said(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_put_in_is_what_the_net_puts_in() -> None:
+    kept = load_file(str(files("riverrun.assets") / marking.GAINS))["gains"]
+    assert torch.allclose(kept, marking.net().gains(), atol=1e-3)
+
+
+def test_without_the_package_speech_is_marked_and_none_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perth, "PACKAGE", "no-such-package")
     marking.net.cache_clear()
-    with caplog.at_level(logging.WARNING):
-        assert marking.marker(RATE) is None
-    assert [record.message for record in caplog.records] == [
-        "generated speech is not marked: no-such-package is not installed: pip install 'riverrun[mark]'"
-    ]
+    assert len(Marker(RATE).change) > 1000
     with pytest.raises(CheckpointError, match=r"pip install 'riverrun\[mark\]'"):
         detect(np.zeros(RATE, np.float32), RATE)
+
+
+def test_what_a_model_says_is_marked_unless_it_is_not_to_be() -> None:
+    model = small()
+    marked, plain = (
+        speak(model, Said(" some words " * 40, voice="anna", mark=mark)) for mark in (True, False)
+    )
+    want, _ = Marker(24_000)(torch.from_numpy(plain)[None], Marker(24_000).start(1))
+    assert np.allclose(marked, want[0].numpy(), atol=1e-5) and not np.allclose(marked, plain, atol=1e-4)
 
 
 def test_a_damaged_file_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

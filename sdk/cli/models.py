@@ -32,13 +32,33 @@ def models() -> None:
 
 def rows() -> list[Row]:
     """Every published and embedded shape, the ones that load by name first."""
-    from riverrun.models.registry import MODELS
+    from riverrun.models.registry import MODELS, SPEECH
     from riverrun.models.restoration.presets import PRESETS
-    from riverrun.models.speech.presets import PRESETS as SPEECH
+    from riverrun.models.speech.presets import PRESETS as PUBLISHED
 
     embedded = [name for name in MODELS if name in PRESETS]
     restorers = [*embedded, *(n for n in PRESETS if n not in MODELS)]
-    return [*(row(name, PRESETS[name]) for name in restorers), *map(speech, SPEECH, SPEECH.values())]
+    speakers = [speaker(name) for name, entry in MODELS.items() if entry.family == SPEECH]
+    restorations = (row(name, PRESETS[name]) for name in restorers)
+    return [*speakers, *restorations, *map(speech, PUBLISHED, PUBLISHED.values())]
+
+
+def speaker(name: str) -> Row:
+    """Describe a model that speaks, by the weights that are here."""
+    from riverrun.models import checkpoint
+    from riverrun.models.registry import MODELS
+    from riverrun.models.speech.lite import KIND, Config
+
+    path = MODELS[name].path
+    if not path.exists():
+        return Row(name, "speak", "-", "-", "-", "missing", "-")
+    header, tensors = checkpoint.read(path)
+    config = checkpoint.config(header, KIND, Config, path)
+    size = sum(value.numel() for key, value in tensors.items() if key.startswith("net."))
+    frames = config.frames
+    latency = f"{1000 * config.chunks.chunk * frames.hop / frames.rate:g} ms"
+    licence = header.get("licence", "Apache-2.0")
+    return Row(name, "speak", f"{size / 1e6:.1f} M", f"{frames.rate / 1000:g} kHz", latency, "here", licence)
 
 
 def speech(name: str, published: Any) -> Row:

@@ -11,6 +11,8 @@ import pytest
 from riverrun.media import read
 from riverrun.models import load
 from riverrun.models.registry import for_task
+from riverrun.models.speech.lite import SpeakLite
+from tests.models.speech.small import small
 from tests.sdk.mutants import tone, write
 from tests.streaming.serving import server
 
@@ -31,22 +33,30 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_the_readme_shows_python() -> None:
-    assert len(BLOCKS) == 3 and sum(ADDRESS in block for block in BLOCKS) == 2
+    assert len(BLOCKS) == 4 and sum(ADDRESS in block for block in BLOCKS) == 3
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["here", "client", "async client"])
+@pytest.mark.parametrize("block", BLOCKS, ids=["here", "client", "async client", "openai"])
 async def test_a_block_runs(block: str, names: dict[str, Any]) -> None:
     if ADDRESS not in block:
         exec(block, names)
     else:
         name = for_task("restore")
-        async with server({name: load(name)}) as (at, _):
+        speaker = small()
+        voices = {"af_heart": speaker.voices["anna"]}
+        models = {
+            name: load(name),
+            for_task("speak"): SpeakLite(speaker.net, voices, speaker.symbols.symbols),
+        }
+        async with server(models) as (at, _):
             await asyncio.to_thread(exec, block.replace(ADDRESS, at), names)
     if "clean" in names:
         assert names["clean"].shape == names["samples"].shape
         made = Path("clean.flac" if names["played"] else "in.restored.wav")
         assert read(made)[0].shape == (48_000, 1)
-    if names["played"]:
+    if "openai" in names:
+        assert len(b"".join(names["played"])) > 2 * 1000
+    elif names["played"]:
         assert len(np.concatenate(names["played"])) <= 24_000
     if "parts" in names:
         assert len(np.concatenate(names["parts"])) == 48_000

@@ -55,6 +55,9 @@ class Hub:
         self.calls: dict[str, Peer] = {}  # callers and listeners over WebRTC
         self.casts: dict[str, Call] = {}  # the callers, by the names they are heard under
         self.decoding = 0  # uploads
+        self.reading = (
+            asyncio.Lock()
+        )  # held by who has text read: what pronounces words is for one thread at a time
         self.desk: Desk | None = None  # where batch jobs are handed in
         self.voices: Library | None = None  # that are their owners'
         self.ready = self.draining = False

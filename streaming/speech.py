@@ -87,7 +87,6 @@ class Speech(Stream):
         self.words: deque[Word] = deque(maxlen=KEPT)  # the latest, that may be asked for
         self.base = 0  # the tick at which what the engine says now begins
         self.timed = asyncio.Event()
-        self.reading = asyncio.Lock()  # held by who has the script read
         self.timing: asyncio.Task[None] | None = None
 
     async def begin(self, saved: bytes | None = None) -> None:
@@ -152,7 +151,7 @@ class Speech(Stream):
         self.timed.set()
         if self.timing:
             self.timing.cancel()
-        async with self.reading:
+        async with self.hub.reading:
             self.script.clear()
         async with self.turn:
             try:
@@ -210,7 +209,7 @@ class Speech(Stream):
         """Read lines, apart from what else the server does, and hand each to the engine when there is room."""
         begun, made = self.round, lines()
         while True:
-            async with self.reading:
+            async with self.hub.reading:
                 line = await asyncio.to_thread(next, made, None)
             if line is None:
                 return

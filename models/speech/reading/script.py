@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from threading import Lock
 
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.speech.reading import markup
@@ -48,14 +47,15 @@ class Line:
 class Script:
     """Reads a text for a model of some alphabet, piece by piece as it comes, or whole with its markup.
 
+    All scripts of a process share what pronounces words, which is for one thread at a time.
     Raises InvalidRequest where what can be read is not what the model knows.
     """
 
     def __init__(self, alphabet: str, accent: Accent = "en-US", longest: int = LONGEST) -> None:
         self.accent, self.longest, known = accent, longest, set(alphabet)
-        self.read, self.lock = reader(accent)
+        self.read = reader(accent)
         if not set(self.read.alphabet.symbols) <= known:
-            self.read, self.lock = letters(), Lock()
+            self.read = letters()
             if not set(self.read.alphabet.symbols) <= known:
                 raise InvalidRequest("this model reads phonemes: pip install 'riverrun[phonemes]'")
         self.alphabet = Alphabet(alphabet)
@@ -118,8 +118,7 @@ class Script:
 
     def _said(self, words: Sequence[Word], at: int) -> Iterator[Line]:
         """The line of words, or none; `at` is where the text they are of begins."""
-        with self.lock:
-            sounds = self.read(words)
+        sounds = self.read(words)
         symbols = written(sounds)
         if not symbols:
             return
@@ -138,6 +137,6 @@ class Script:
 
 
 @cache
-def reader(accent: Accent) -> tuple[Pronunciation, Lock]:
-    """How words are pronounced, made once a process, and who may use it: one thread at a time."""
-    return best(accent), Lock()
+def reader(accent: Accent) -> Pronunciation:
+    """How words are pronounced, made once a process, for one thread at a time."""
+    return best(accent)

@@ -28,7 +28,7 @@ CONSENTS, VOICES = "/v1/audio/voice_consents", "/v1/audio/voices"
 
 
 class Model(TypedDict):
-    """A model of a server; `rate` in Hz, `latency` in seconds."""
+    """A model of a server; `rate` in Hz, `latency` in seconds; `voices` are those that one that `speaks` knows."""
 
     id: str
     task: str
@@ -36,6 +36,8 @@ class Model(TypedDict):
     summary: str
     rate: float
     latency: float
+    speaks: bool
+    voices: list[str]
 
 
 class Voice(TypedDict):

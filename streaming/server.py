@@ -196,17 +196,20 @@ def _routes(app: FastAPI, hub: Hub) -> None:
 
 def _model(name: str, spec: Spec) -> dict[str, Any]:
     port = spec.takes or spec.gives[0]
-    entry = MODELS.get(name)
+    entry, speaks = MODELS.get(name), bool(spec.symbols)
+    tasks = entry.tasks if entry else ("speech",) if speaks else ("restore",)
     return {
         "id": name,
         "object": "model",
         "created": 0,
         "owned_by": "riverrun",
-        "task": entry.tasks[0] if entry else "restore",
-        "tasks": list(entry.tasks) if entry else ["restore"],
+        "task": tasks[0],
+        "tasks": list(tasks),
         "summary": entry.summary if entry else "",
         "rate": float(port.rate),
         "latency": float((port.hop + spec.latency) / port.rate),
+        "speaks": speaks,
+        "voices": list(spec.voices),
         "present": True,
     }
 

@@ -64,6 +64,13 @@ async def test_every_format_holds_the_same_speech(at: tuple[str, Hub]) -> None:
             assert np.allclose(sound[:, 0], plain, atol=1e-4)
 
 
+async def test_the_list_of_models_says_which_speaks_and_in_which_voices(at: tuple[str, Hub]) -> None:
+    async with httpx.AsyncClient(base_url=f"http://{at[0]}") as client:
+        other, speaker = (await client.get("/v1/models")).json()["data"]
+    assert (other["speaks"], other["voices"], other["task"]) == (False, [], "restore")
+    assert (speaker["speaks"], speaker["voices"], speaker["task"]) == (True, ["anna", "ben"], "speech")
+
+
 async def test_it_is_the_model_alone_that_is_heard(at: tuple[str, Hub], model: SpeakLite) -> None:
     from riverrun.models.speech.lite import Said, speak
     from riverrun.models.speech.reading.script import Script

@@ -35,7 +35,7 @@ export class Live extends EventTarget {
     this.stream = new Stream({ model, request, rate: RATE, channels: 1, format: "pcm16", live: 0.1 });
     this.stream.addEventListener("sound", ({ detail }) => {
       this.heard(detail.sound);
-      playback.port.postMessage(detail.sound);
+      playback.port.postMessage({ sound: detail.sound });
     });
     playback.port.onmessage = ({ data }) => {
       this.playback = data;

@@ -20,6 +20,7 @@ export class Ring {
     this.least = Infinity;
     this.looked = 0;
     this.over = null; // what is left behind by a skip: where it goes on, to fade out
+    this.needs = 3; // ticks to make one of
   }
 
   get held() {
@@ -30,13 +31,17 @@ export class Ring {
     return this.held / this.rate;
   }
 
+  get due() {
+    return this.held >= this.start * this.rate;
+  }
+
   push(sound) {
     for (const value of sound) this.data[this.end++ % this.data.length] = value;
     if (this.held > this.data.length - this.rate) this.skip(this.held - this.start * this.rate);
   }
 
   pull(out) {
-    if (!this.playing && this.held >= this.start * this.rate) {
+    if (!this.playing && this.due) {
       this.playing = true;
       this.gain = 0;
       this.watch();
@@ -44,7 +49,7 @@ export class Ring {
     if (!this.playing) return out.fill(0);
     const fade = 1 / (FADE * this.rate);
     for (let i = 0; i < out.length; i++) {
-      if (this.held < 3) {
+      if (this.held < this.needs) {
         this.starve(out, i);
         return;
       }
@@ -109,5 +114,52 @@ export class Ring {
   watch() {
     this.least = Infinity;
     this.looked = 0;
+  }
+}
+
+// For speech, which comes well ahead: all of it is played, at its own speed, and which tick of its stream is known.
+const PATIENCE = 0.3; // seconds that more is waited for before less than `start` is played
+
+export class Ahead extends Ring {
+  constructor(rate) {
+    super(rate);
+    this.needs = 1;
+    this.start = 0.06;
+    this.shift = 0; // from ticks of the ring to those of the stream
+    this.waited = 0; // ticks since sound came
+  }
+
+  get tick() {
+    return this.at + this.shift;
+  }
+
+  get due() {
+    return super.due || (this.held > 0 && this.waited > PATIENCE * this.rate);
+  }
+
+  push(sound, pts) {
+    this.shift = pts - this.end;
+    this.waited = 0;
+    while (this.held + sound.length > this.data.length - this.rate) this.grow();
+    super.push(sound);
+  }
+
+  pull(out) {
+    this.waited += out.length;
+    super.pull(out);
+  }
+
+  steer() {}
+
+  clear() {
+    const left = Math.min(this.held, Math.round(FADE * this.rate));
+    for (let i = 0; i < left; i++) this.data[(this.at + i) % this.data.length] *= 1 - i / left;
+    this.end = this.at + left;
+  }
+
+  grow() {
+    const data = new Float32Array(2 * this.data.length);
+    for (let i = this.at; i < this.end; i++) data[i % data.length] = this.data[i % this.data.length];
+    this.data = data;
   }
 }

@@ -5,6 +5,7 @@ import { Spectrogram } from "./spectrogram.js";
 import { listen } from "./rtc.js";
 import { ask, key } from "./server.js";
 import { snippet } from "./snippets.js";
+import { Speak } from "./speak.js";
 import { wav } from "./wav.js";
 
 const $ = (id) => document.getElementById(id);
@@ -26,11 +27,15 @@ function server(name, text) {
 
 async function models() {
   try {
-    const reply = await ask("/v1/models");
+    const reply = await ask("/v1/status");
     $("key").hidden = reply.status !== 401;
     if (reply.status === 401) return server("lost", "locked");
-    const { data } = await reply.json();
-    tabs(data.flatMap((model) => model.tasks));
+    if ((await reply.json()).state === "starting") {
+      server("lost", "starting"); // its models are not known yet
+      return setTimeout(models, 1000);
+    }
+    const { data } = await (await ask("/v1/models")).json();
+    await speak.offer(data);
     const restore = data.find((model) => model.tasks.includes("restore"));
     if (restore) state.model = restore.id;
     server("ready", "ready");
@@ -95,17 +100,27 @@ async function stop() {
   server("ready", "ready");
 }
 
-// A tab can be chosen when its panel is on the page and a model of the server can do what it shows.
-function tabs(tasks) {
-  for (const tab of document.querySelectorAll("[role=tab]")) {
-    const panel = $(tab.getAttribute("aria-controls"));
-    tab.disabled = !panel || !tasks.includes(tab.dataset.task);
-    tab.title = tab.disabled ? "Not on this server" : "";
-    tab.onclick = () => {
-      for (const other of document.querySelectorAll("[role=tab]")) other.setAttribute("aria-selected", String(other === tab));
-      for (const other of document.querySelectorAll("[role=tabpanel]")) other.hidden = other !== panel;
-    };
+// The tab that the address names, the first where it names none.
+function tab() {
+  const tabs = [...document.querySelectorAll("[role=tab]")];
+  const chosen = tabs.find((one) => one.dataset.hash === location.hash) || tabs[0];
+  for (const one of tabs) {
+    one.setAttribute("aria-selected", String(one === chosen));
+    one.tabIndex = one === chosen ? 0 : -1;
+    $(one.getAttribute("aria-controls")).hidden = one !== chosen;
   }
+  return chosen;
+}
+
+// Arrow keys go from tab to tab, as WAI-ARIA has it.
+function walk(event) {
+  const tabs = [...document.querySelectorAll("[role=tab]")];
+  const at = tabs.indexOf(event.target);
+  const to = { ArrowRight: at + 1, ArrowLeft: at - 1 + tabs.length, Home: 0, End: tabs.length - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  tabs[to % tabs.length].focus();
+  location.hash = tabs[to % tabs.length].dataset.hash;
 }
 
 async function hear() {
@@ -197,10 +212,15 @@ function theme() {
   document.documentElement.dataset.theme = dark ? "light" : "dark";
 }
 
+const speak = new Speak({ $, tell });
 const files = new Files({ $, before, after, tell, wanted: () => state, code });
 $("microphone").onclick = toggle;
 $("record").onclick = record;
 $("theme").onclick = theme;
+for (const one of document.querySelectorAll("[role=tab]")) one.onclick = () => (location.hash = one.dataset.hash);
+document.querySelector("[role=tablist]").onkeydown = walk;
+addEventListener("hashchange", tab);
+tab();
 $("strength").oninput = change;
 for (const radio of document.querySelectorAll("input[name=heard]")) radio.onchange = change;
 for (const button of document.querySelectorAll("[data-code]"))
@@ -224,4 +244,4 @@ navigator.mediaDevices?.addEventListener("devicechange", devices);
 devices();
 models();
 code();
-window.riverrun = { state, spectrograms: { before, after } }; // for whoever looks in from the console
+window.riverrun = { state, speak, spectrograms: { before, after } }; // for whoever looks in from the console

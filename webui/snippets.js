@@ -1,3 +1,5 @@
+const LONG = 240; // characters of a text that are shown
+
 // What is on the screen, as a program.
 export function snippet(language, { origin, model, strength, file }) {
   const name = file || "noisy.wav";
@@ -11,5 +13,25 @@ export function snippet(language, { origin, model, strength, file }) {
     `    with client.stream("${model}", rate=48_000, live=0.1, strength=${strength}) as stream:`,
     "        for chunk in stream.through(microphone):  # an iterable of arrays",
     "            play(chunk.data)",
+  ].join("\n");
+}
+
+// The same of speech.
+export function spoken(language, { origin, model, voice, speed, seed, text }) {
+  const input = text.length > LONG ? `${[...text].slice(0, LONG).join("").trimEnd()}...` : text;
+  const asked = { model, voice, input, ...(speed !== 1 && { speed }), ...(seed && { seed }) };
+  if (language === "curl")
+    return [`curl ${origin}/v1/audio/speech`, "  -H 'Content-Type: application/json'", `  -d '${JSON.stringify(asked, null, 2).replaceAll("'", "'\\''").replaceAll("\n", "\n  ")}'`, "  -o speech.mp3"].join(" \\\n");
+  const { seed: extra, ...known } = asked;
+  return [
+    "from openai import OpenAI  # pip install openai",
+    "",
+    `client = OpenAI(base_url="${origin}/v1", api_key="none")`,
+    "with client.audio.speech.with_streaming_response.create(",
+    ...Object.entries(known).map(([name, value]) => `    ${name}=${JSON.stringify(value)},`),
+    '    response_format="wav",',
+    ...(extra ? [`    extra_body={"seed": ${extra}},`] : []),
+    ") as speech:",
+    '    speech.stream_to_file("speech.wav")  # as it comes',
   ].join("\n");
 }

@@ -28,13 +28,19 @@ export class Stream extends EventTarget {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const socket = (this.socket = new WebSocket(`${scheme}://${location.host}/v1/stream`, protocols()));
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => this.say(this.session ? { type: "resume", session: this.session, token: this.token, received: this.received } : { type: "open", ...this.open });
+    socket.onopen = () => {
+      this.say(this.session ? { type: "resume", session: this.session, token: this.token, received: this.received } : { type: "open", ...this.open });
+      if (!this.session) this.emit("open"); // what is said now needs not wait for the answer
+    };
     socket.onmessage = (event) => (typeof event.data === "string" ? this.told(JSON.parse(event.data)) : this.heard(unpack(event.data)));
     socket.onclose = (event) => this.lost(event);
   }
 
+  // Whether it could be sent.
   say(message) {
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+    const able = this.socket.readyState === WebSocket.OPEN;
+    if (able) this.socket.send(JSON.stringify(message));
+    return able;
   }
 
   told(message) {
@@ -99,7 +105,7 @@ export class Stream extends EventTarget {
     const wait = AGAIN[Math.min(this.tries++, AGAIN.length - 1)];
     if (this.tries > 12) return this.emit("state", "gone");
     this.emit("state", "lost");
-    setTimeout(() => this.connect(), wait);
+    setTimeout(() => this.over || this.connect(), wait);
   }
 
   emit(type, detail) {

@@ -23,6 +23,7 @@ export function unpack(data) {
     last: (view.getUint8(1) & 1) === 1,
     seq: view.getUint32(4, true),
     pts: Number(view.getBigInt64(8, true)),
+    at: Number(view.getBigInt64(16, true)),
     sound,
   };
 }

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from riverrun.media import Chunk, Writer, read
+from riverrun.media import read
 from riverrun.models.evaluation.hearing import Whisper, tiny
 from riverrun.streaming.access import digest
 
@@ -83,17 +83,6 @@ def server() -> Iterator[str]:
     """The address of a server that all tests use."""
     with serving({}) as at:
         yield at
-
-
-@pytest.fixture(scope="module")
-def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample with a third of its noise, 12 dB below the speech, as the microphone's file."""
-    (noisy, rate), (clean, _) = (read(ASSETS / f"sample-{kind}.flac") for kind in ("noisy", "clean"))
-    sound = clean + (noisy - clean) / 3
-    file = tmp_path_factory.mktemp("voice") / "voice.wav"
-    with Writer(file, rate=rate, channels=1, codec="pcm_s16le") as writer:
-        writer.put(Chunk(sound, 0, rate))
-    return file
 
 
 @pytest.fixture

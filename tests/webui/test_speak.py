@@ -72,6 +72,11 @@ def say(page: Any, text: str) -> None:
     page.click("#say")
 
 
+def begun(page: Any) -> None:
+    """Wait until some words were heard."""
+    until(page, "() => document.querySelector('#mirror span').textContent.length > 3")
+
+
 def over(page: Any) -> None:
     page.wait_for_selector("#say[aria-pressed=false]")
 
@@ -82,9 +87,14 @@ def watch(page: Any) -> None:
         """() => {
         const mark = document.querySelector("#mirror mark");
         window.marked = [];
-        new MutationObserver(() => mark.textContent && marked.push(mark.textContent)).observe(mark, { childList: true });
+        const note = () => mark.textContent && marked.push(mark.textContent);
+        new MutationObserver(note).observe(mark, { childList: true });
         }"""
     )
+
+
+def consents(at: str) -> list[str]:
+    return [told["id"] for told in httpx.get(f"{at}/v1/audio/voice_consents").json()["data"]]
 
 
 def test_it_speaks_marks_each_word_and_tells_how_soon_it_began(page: Any, tmp_path: Path) -> None:
@@ -128,7 +138,7 @@ def test_what_is_typed_meanwhile_is_said_too(page: Any) -> None:
     watch(page)
     page.fill("#speed", "0.5")
     say(page, "One two three four five six 𝄞 seven.")
-    page.wait_for_selector("#mirror mark:has-text('two')", state="attached")
+    begun(page)
     page.focus("#text")
     page.keyboard.press("Control+End")
     page.keyboard.type(" Eight nine. And ten", delay=20)
@@ -142,13 +152,13 @@ def test_what_is_typed_meanwhile_is_said_too(page: Any) -> None:
 
 def test_stop_is_heard_at_once_and_tells_what_was_heard(page: Any, at: tuple[str, Hub]) -> None:
     say(page, LONG)
-    page.wait_for_selector("#mirror mark:has-text('sentences')", state="attached")
+    begun(page)
     page.focus("#text")
     page.keyboard.press("Control+Enter")
     over(page)
     page.wait_for_selector("#said:not([hidden])")
     heard = page.inner_text("#said").removeprefix("Heard: “").removesuffix("”")
-    assert LONG.startswith(heard) and "This is one of many" in heard and len(heard) < len(LONG) / 2
+    assert LONG.startswith(heard) and heard and len(heard) < len(LONG) / 2
     assert page.inner_text("#live").endswith(f"“{heard}”"), "a screen reader is told"
     assert page.input_value("#text") == LONG
     for _ in range(50):
@@ -164,7 +174,7 @@ def test_stop_is_heard_at_once_and_tells_what_was_heard(page: Any, at: tuple[str
 
 def test_speed_changes_while_it_speaks(page: Any) -> None:
     say(page, LONG)
-    page.wait_for_selector("#mirror mark:has-text('many')", state="attached")
+    begun(page)
     page.fill("#speed", "2")
     assert page.inner_text("#speed-value") == "2.00 ×"
     page.wait_for_timeout(700)
@@ -188,19 +198,21 @@ def test_a_voice_is_recorded_used_and_erased(page: Any, at: tuple[str, Hub]) -> 
     told = httpx.get(f"{at[0]}/v1/audio/voices/{own}").json()
     assert told["name"] == "Mine" and 1 < told["sample_seconds"] < 15
     assert page.evaluate("document.querySelector('#voice').selectedOptions[0].text") == "Mine"
-    say(page, "Hello.")
-    page.wait_for_selector("#mirror mark:has-text('Hello')", state="attached")
+    say(page, LONG)
+    begun(page)
     assert [stream.wanted.request["recording"] != "" for stream in at[1].streams.values()] == [True]
+    page.click("#say")
     over(page)
     assert own in page.text_content("#speech-code")
     page.once("dialog", lambda dialog: dialog.accept())
     page.click("#forget")
     page.wait_for_selector("#forget", state="hidden")
     assert own not in [voice["id"] for voice in httpx.get(f"{at[0]}/v1/audio/voices").json()["data"]]
-    assert not httpx.get(f"{at[0]}/v1/audio/voice_consents").json()["data"]
+    assert told["consent"] not in consents(at[0])
 
 
 def test_one_recording_will_do_and_silence_is_refused(page: Any, at: tuple[str, Hub]) -> None:
+    before = consents(at[0])
     page.click("#own summary")
     page.click("#consent")
     page.wait_for_timeout(600)
@@ -215,7 +227,7 @@ def test_one_recording_will_do_and_silence_is_refused(page: Any, at: tuple[str, 
     page.wait_for_selector("#own-add:enabled")
     page.click("#own-add")
     page.wait_for_selector("#forget:not([hidden])")
-    assert len(httpx.get(f"{at[0]}/v1/audio/voice_consents").json()["data"]) == 1, "the refused one is none"
+    assert len(consents(at[0])) == len(before) + 1, "the refused one is none"
 
 
 def test_what_the_server_refuses_is_told_and_nothing_typed_is_lost(page: Any) -> None:
@@ -240,7 +252,7 @@ def test_what_the_server_refuses_is_told_and_nothing_typed_is_lost(page: Any) ->
 def test_a_cut_connection_is_taken_up_again(page: Any) -> None:
     page.fill("#speed", "0.5")
     say(page, TEXT)
-    page.wait_for_selector("#mirror mark:has-text('It')", state="attached")
+    begun(page)
     page.evaluate("riverrun.speak.speech.stream.socket.close(3000)")
     page.wait_for_selector("#message:has-text('Reconnecting')")
     over(page)
@@ -287,7 +299,7 @@ def test_it_fits(page: Any, width: int) -> None:
 def test_a_long_text_is_given_in_parts(page: Any) -> None:
     """More than the server lets wait at once."""
     say(page, LONG * 80)
-    page.wait_for_selector("#mirror mark:has-text('many')", state="attached")
+    begun(page)
     page.wait_for_timeout(1500)
     assert not page.is_visible("#message") and page.get_attribute("#say", "aria-pressed") == "true"
     page.click("#say")
@@ -301,8 +313,8 @@ def test_a_key_opens_it(tmp_path: Path, voice: Path) -> None:
         page.keyboard.press("Enter")
         page.wait_for_selector('#server[data-state="ready"]')
         say(page, "Hello.")
-        page.wait_for_selector("#mirror mark:has-text('Hello')", state="attached")
         over(page)
+        assert page.evaluate("riverrun.speak.held") > 0
 
 
 def test_the_ring_of_speech_plays_all_of_it_once(page: Any) -> None:

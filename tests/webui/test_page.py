@@ -299,7 +299,7 @@ def test_the_ring_plays_smoothly_while_it_catches_up(page: Any) -> None:
 
 def test_it_fits_a_telephone(page: Any) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    for details in page.locator("summary").all():
+    for details in page.locator("#restore-panel summary").all():
         details.click()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 

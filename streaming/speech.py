@@ -68,16 +68,11 @@ class Speech(Stream):
         spec = hub.specs[wanted.model]
         self.pace = spec.gives[1].rate  # of the times that symbols end
         self.script = Script(spec.symbols)
-        self.recording = str(
-            self.values.pop("recording", "")
-        )  # sent once, as the engine's session then knows the voice
-        self.values = {
-            "voice": "",
-            **self.values,
-            "mark": hub.settings.speech.mark,
-            "symbols": "",
-            "end": False,
-        }
+        self.empty: bytes | None = None  # the session as it was opened
+        # The recording is sent once, as the engine's session then knows the voice.
+        self.recording = str(self.values.pop("recording", ""))
+        mark = hub.settings.speech.mark
+        self.values = {"voice": "", **self.values, "mark": mark, "symbols": "", "end": False}
         self.speed = float(self.values.get("speed", 1.0))
         self.context, self.read_before = "", 0  # what is read now, and the characters of those before
         self.given = 0  # symbols given to the engine
@@ -94,11 +89,12 @@ class Speech(Stream):
         self.engine = self.hub.engine
         first = FIRST if self.live is None else self.live
         live = Live(arrival=self.hub.clock(), first=first, lead=LEAD if self.live is None else Live.lead)
-        values = self.values if saved else {**self.values, "recording": self.recording}
+        values = {**self.values, "recording": "" if saved else self.recording}
         await self.engine.open(
             self.wanted.model, values, self.rate, self.channels, live, self.wanted.band, saved, self.name
         )
         self.latency = self.engine.latency(self.name)
+        self.empty = self.empty or await self.engine.save(self.name)
         if self.timing is None or self.timing.done():
             self.timing = asyncio.create_task(self._listen(self.round))
 
@@ -173,7 +169,9 @@ class Speech(Stream):
             while True:
                 engine = self.hub.engine
                 try:
-                    await self.begin()
+                    await self.begin(self.empty)  # which is taken, however full the engine is
+                    if self.finished:
+                        await self.engine.update(self.name, self.values)
                     break
                 except SessionEnded:
                     if engine.alive:

@@ -190,6 +190,14 @@ class SpeakLite:
         hop, vae = self.net.vae.config.hop, self.net.vae
         rows, count = range(len(state["unheard"])), math.ceil(LISTENS * self.rate)
         for i in rows:
+            known = self.clones.get(state["voice"][i])
+            if known is not None:
+                state["prompt"][i, : len(known)], state["prompted"][i], state["unheard"][i] = (
+                    known,
+                    len(known),
+                    "",
+                )
+                continue
             sound = recording.sound(state["unheard"][i])
             start, whole = state["prompted"][i], vae.frames(len(sound))
             stop, first = min(start + count, whole), max(0, start - AROUND)

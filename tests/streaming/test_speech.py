@@ -17,6 +17,7 @@ from riverrun.media import read
 from riverrun.models.speech.lite import SpeakLite
 from riverrun.models.speech.recording import recorded
 from riverrun.streaming import wire
+from riverrun.streaming.errors import AtCapacity
 from riverrun.streaming.hub import Hub
 from tests.models.speech.small import small
 from tests.models.toys import Smooth
@@ -245,6 +246,25 @@ async def test_what_is_cleared_is_not_heard_and_other_text_follows(at: tuple[str
         assert frame.pts == pts, "ticks go on"
         pts += len(frame.payload) // 4
     assert pts - cleared["start"] < 3 * RATE
+
+
+async def test_a_speaker_is_cleared_however_full_the_engine_is(
+    at: tuple[str, Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with speaks(at[0], live=0.3) as peer:
+        await peer.say(wire.Text(LONG))
+        while not peer.frames:
+            await peer.hear()
+
+        def full(*_: Any) -> None:
+            raise AtCapacity("it is full")
+
+        monkeypatch.setattr("riverrun.streaming.engine.admit", full)
+        await peer.say(wire.Finish())
+        await peer.say(wire.Clear())
+        await peer.until("cleared")
+        await until_ended(peer)
+        assert peer.told[-1]["reason"] == "finished", "as the text was over, so is the speech"
 
 
 async def test_cancelling_frees_the_engine_and_others_speak_on(at: tuple[str, Hub]) -> None:

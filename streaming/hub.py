@@ -185,8 +185,10 @@ class Hub:
         if self.draining:
             stream.notice("event", name="draining", seconds=round(max(0.0, self.until - self.clock()), 1))
 
-    async def open(self, wanted: Open, transport: str, address: str = "", owner: str = "") -> Stream:
-        """Start a stream for a client at an address, who may own voices.
+    async def open(
+        self, wanted: Open, transport: str, address: str = "", owner: str = "", batch: bool = False
+    ) -> Stream:
+        """Start a stream for a client at an address, who may own voices; for a `batch`, nobody waits.
 
         Raises AtCapacity, TooMany, InvalidRequest, NotFound, ProtocolError.
         """
@@ -205,9 +207,10 @@ class Hub:
                 f"rate is {wanted.rate} and channels {wanted.channels}, expected "
                 f"{RATES.start} to {RATES.stop - 1} Hz and 1 to {CHANNELS}"
             )
+        wanted = wanted if wanted.model else replace(wanted, model=self.speaker())
         self.known(wanted.model)
         if wanted.model in self.specs and self.specs[wanted.model].symbols:
-            stream: Stream = Speech(self, await self._voiced(wanted, owner), transport, address)
+            stream: Stream = Speech(self, await self.voiced(wanted, owner), transport, address, batch)
         else:
             stream = Stream(self, wanted, transport, address)
         self.streams[id(stream)] = stream  # counted from now on, so that two cannot take the last place
@@ -233,23 +236,33 @@ class Hub:
         stream.log.info("stream %s ended: %s after %.1f s, %.1f s in, %.1f s out, %.2f s dropped", stream.name, why,
                         self.clock() - stream.begun, taken, given, dropped)  # fmt: skip
 
-    async def _voiced(self, wanted: Open, owner: str) -> Open:
+    def speaker(self) -> str:
+        """The first model that speaks. Raises InvalidRequest if none does."""
+        for name, spec in self.specs.items():
+            if spec.symbols:
+                return name
+        raise InvalidRequest(
+            "no model here speaks: start the server with one, as in RIVERRUN_MODELS='[\"speak.safetensors\"]'"
+        )
+
+    async def voiced(self, wanted: Open, owner: str) -> Open:
         """A request for speech whose voice the model knows, or has a recording of. Raises InvalidRequest, NotFound."""
         if "recording" in wanted.request:
             raise InvalidRequest(
                 "request has a recording: make it a voice, under a consent, at /v1/audio/voices"
             )
         name, known = wanted.request.get("voice") or "", self.specs[wanted.model].voices
-        if name in known or not isinstance(name, str) or self.voices is None:
+        if name in known or not isinstance(name, str):
             return wanted
         if not name:
             return replace(wanted, request={**wanted.request, "voice": known[0] if known else ""})
+        wrong = f"voice is {name[:80]!r}, expected one of {', '.join(known) or 'none by name'}"
+        if self.voices is None:
+            raise InvalidRequest(wrong)
         try:
             voice = await self.voices.find(owner, name)
         except NotFound as error:
-            raise NotFound(
-                f"voice is {name[:80]!r}, expected one of {', '.join(known) or 'none by name'}, or a voice of yours"
-            ) from error
+            raise NotFound(f"{wrong}, or a voice of yours") from error
         return replace(wanted, request={**wanted.request, "voice": "", "recording": recorded(voice.sound)})
 
     def known(self, model: str) -> None:

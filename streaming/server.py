@@ -197,7 +197,7 @@ def _routes(app: FastAPI, hub: Hub) -> None:
 def _model(name: str, spec: Spec) -> dict[str, Any]:
     port = spec.takes or spec.gives[0]
     entry, speaks = MODELS.get(name), bool(spec.symbols)
-    tasks = entry.tasks if entry else ("speech",) if speaks else ("restore",)
+    tasks = entry.tasks if entry else ("speak",) if speaks else ("restore",)
     return {
         "id": name,
         "object": "model",

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +63,12 @@ class Speech(Stream):
     Words are kept for as long as they may be asked for, and told by `notice` as soon as it is known when they sound.
     """
 
-    def __init__(self, hub: "Hub", wanted: Open, transport: str, address: str = "") -> None:
+    def __init__(
+        self, hub: "Hub", wanted: Open, transport: str, address: str = "", batch: bool = False
+    ) -> None:
+        """Of a `batch`, nothing is due."""
         super().__init__(hub, wanted, transport, address)
+        self.batch = batch
         spec = hub.specs[wanted.model]
         self.pace = spec.gives[1].rate  # of the times that symbols end
         self.script = Script(spec.symbols)
@@ -88,7 +92,8 @@ class Speech(Stream):
         """As Stream.begin; a new session is due at once."""
         self.engine = self.hub.engine
         first = FIRST if self.live is None else self.live
-        live = Live(arrival=self.hub.clock(), first=first, lead=LEAD if self.live is None else Live.lead)
+        lead = LEAD if self.live is None else Live.lead
+        live = None if self.batch else Live(arrival=self.hub.clock(), first=first, lead=lead)
         values = {**self.values, "recording": "" if saved else self.recording}
         await self.engine.open(
             self.wanted.model, values, self.rate, self.channels, live, self.wanted.band, saved, self.name
@@ -114,6 +119,14 @@ class Speech(Stream):
         if flush and self.round == begun:
             await self._put(self.script.flush)
             await super().update({"symbols": "", "pause": 0.0, "flush": True})
+
+    async def recite(self, texts: Sequence[str]) -> None:
+        """Say whole texts, one after the other, and no more. Raises InvalidRequest if nothing of them can be said."""
+        for i, text in enumerate(texts):
+            await self.say(text, str(i) if i else "", flush=True, whole=True)
+        if not self.given:
+            raise InvalidRequest("the text holds nothing that can be said")
+        await self.finish()
 
     async def finish(self) -> None:
         """The text is over; the rest of it is said. Twice is once."""

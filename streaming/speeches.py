@@ -70,7 +70,7 @@ async def speak(request: Request, asked: Asked) -> StreamingResponse:
     if len(hub.replies) >= hub.settings.files.at_once + hub.settings.streams.sessions:
         raise AtCapacity("too many replies wait for their clients", 10.0)
     hub.willing()
-    model = asked.model or speaker(hub)
+    model = asked.model or hub.speaker()
     hub.known(model)
     if not hub.specs[model].symbols:
         raise InvalidRequest(f"model is {model!r}, which takes sound, no text")
@@ -103,24 +103,6 @@ async def cancel(request: Request, session: str, riverrun_token: Annotated[str, 
     await replies.known(request.app.state.hub, session, riverrun_token).stop()
 
 
-def speaker(hub: "Hub") -> str:
-    """The first model that speaks. Raises InvalidRequest if none does."""
-    for name, spec in hub.specs.items():
-        if spec.symbols:
-            return name
-    raise InvalidRequest(
-        "no model here speaks: start the server with one, as in RIVERRUN_MODELS='[\"speak.safetensors\"]'"
-    )
-
-
-async def _say(stream: Speech, texts: list[str]) -> None:
-    for i, text in enumerate(texts):
-        await stream.say(text, str(i) if i else "", flush=True, whole=True)
-    if not stream.given:
-        raise InvalidRequest("input holds nothing that can be said")
-    await stream.finish()
-
-
 async def _work(reply: Reply, stream: Speech, asked: Asked) -> None:
     """Say and encode, each as far as the next lets it."""
     failure: Exception | None = None
@@ -134,7 +116,7 @@ async def _work(reply: Reply, stream: Speech, asked: Asked) -> None:
 
     try:
         encoding = Encoding(asked.response_format, stream.rate, stream.channels)
-        async with aclosing(fed(stream, _say(stream, asked.texts))) as chunks:
+        async with aclosing(fed(stream, stream.recite(asked.texts))) as chunks:
             async for chunk in chunks:
                 await put(await asyncio.to_thread(encoding.add, chunk), len(chunk))
         await put(await asyncio.to_thread(encoding.end))

@@ -23,20 +23,26 @@ def batch(
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace files that are not of this batch.")
     ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Of lines that name none: a name or a file. Default: by task.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     server: Annotated[str | None, typer.Option(help="Have it made there: http://HOST:PORT.")] = None,
     key: Annotated[str | None, typer.Option(help="An API key of that server.")] = None,
 ) -> None:
     """Make every line of a file; called again, go on where it was stopped or killed.
 
-    A line is {"id": "one", "task": "restore", "input": "in.wav", "output": "out.flac", "seed": 0}; paths of inputs
-    are relative to the file, outputs stay in the folder. DIR/manifest.jsonl says what was made from what.
+    A line is {"id": "one", "task": "restore", "input": "in.wav", "output": "out.flac", "seed": 0}, or has the task
+    "speak" and a "text"; paths of inputs are relative to the file, outputs stay in the folder. DIR/manifest.jsonl says
+    what was made from what.
     """
+    if model and server is None and Path(model).is_file():
+        model = str(Path(model).resolve())  # those that lines name are relative to the file of lines
     from riverrun.streaming.jobs.folder import Folder
     from riverrun.streaming.jobs.states import State
 
     try:
-        folder = Folder(file, out)
+        folder = Folder(file, out, model)
     except OSError as error:
         raise typer.BadParameter(f"{file}: {error.strerror}") from error
     try:

@@ -66,7 +66,7 @@ class Desk:
         except Conflict as error:
             raise AtCapacity("another server has the folder of jobs: set jobs.folder", 60.0) from error
         self.runner = Runner(
-            self.store, self.place, Making(self.hub), self.settings.at_once, clock=self.clock
+            self.store, self.place, Making(self.hub, self._owner), self.settings.at_once, clock=self.clock
         )
         self.work = [asyncio.create_task(self._run(self.runner)), asyncio.create_task(self._tidy())]
 
@@ -106,6 +106,10 @@ class Desk:
                 await settled(self._forget, job)
             await asyncio.sleep(TIDY)
 
+    def _owner(self, job: str) -> str:
+        found = self.store.job(job)
+        return found.owner if found else ""
+
     def place(self, row: Row) -> Place:
         """Where the files of a line are."""
         name = row.line.input
@@ -127,7 +131,7 @@ class Desk:
         Raises InvalidRequest, TooBig, Reused, AtCapacity; then nothing of it is kept.
         """
         lines = await settled(self._read, told, files)
-        await check(self.hub, lines)
+        await check(self.hub, lines, owner)
         body = await settled(_body, told, files, self.hub.settings.files.bytes)
         runner = await self.open()
         if before := await settled(self.store.keyed, owner, key, body):

@@ -35,9 +35,14 @@ WEIGHTS = ".safetensors"  # a model that is a file
 class Folder:
     """One batch on this machine. `open` it, and close it."""
 
-    def __init__(self, file: Path, out: Path) -> None:
-        """Read the lines. Raises InvalidRequest with the number of the one that is wrong, OSError."""
-        self.lines = parse(file.read_bytes(), GRAMMARS)
+    def __init__(self, file: Path, out: Path, model: str | None = None) -> None:
+        """Read the lines; `model` is that of lines that name none.
+
+        Raises InvalidRequest with the number of the one that is wrong, OSError.
+        """
+        usual = {"model": model} if model else {}
+        lines = parse(file.read_bytes(), GRAMMARS)
+        self.lines = [replace(line, values={**usual, **line.values}) for line in lines]
         self.home, self.out, self.job = file.resolve().parent, out, ""
         self.store = Store(out / FILE)
 
@@ -135,8 +140,8 @@ async def here(lines: Iterable[Line], device: str = "cpu") -> AsyncIterator[Do]:
     wanted = list(lines)
     models: dict[str, StreamModel] = {}
     for line in wanted:
-        name = model(line)
         try:
+            name = model(line)
             models[name] = models.get(name) or load(name, device)
         except ModelError as error:
             wrong(line.number, str(error), error)
@@ -149,6 +154,7 @@ async def here(lines: Iterable[Line], device: str = "cpu") -> AsyncIterator[Do]:
 
     hub = Hub(Settings(files=Files(seconds=DEFAULT.seconds)), start, models)
     hub.engine, hub.ready = await start(), True
+    hub.specs = {name: made.spec for name, made in models.items()}
     try:
         await check(hub, wanted)
         yield Making(hub)

@@ -47,6 +47,11 @@ class Line:
         """The file it is made from, as the line names it."""
         return self.values.get("input")
 
+    @property
+    def text(self) -> str | None:
+        """The text it is made from."""
+        return self.values.get("text")
+
     def digest(self, *more: str) -> str:
         """What a change of the line, or of `more`, changes; its number does not count."""
         told = json.dumps([self.id, self.task, self.output, dict(self.values), *more], sort_keys=True)

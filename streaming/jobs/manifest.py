@@ -1,10 +1,12 @@
 """The manifest: for each line what it was made from, with what, when, and what came out."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from riverrun.streaming.jobs.lines import Line
 from riverrun.streaming.jobs.states import State
 from riverrun.streaming.jobs.store import Row
 from riverrun.streaming.jobs.whole import Whole
@@ -15,7 +17,7 @@ NAME = "manifest.jsonl"
 def record(row: Row) -> dict[str, Any]:
     """A line and what became of it as JSON. Units: times in seconds since 1970, lengths in seconds."""
     line, made = row.line, row.made or {}
-    values = {key: value for key, value in line.values.items() if key != "input"}
+    values = {key: value for key, value in line.values.items() if key not in ("input", "text")}
     asked = {**values, **made.get("request", {})}
     return {
         "id": line.id,
@@ -23,7 +25,7 @@ def record(row: Row) -> dict[str, Any]:
         "task": line.task,
         "status": row.state,
         "attempts": row.attempts,
-        "input": {"path": line.input, **(made.get("input") or {})} if line.input else None,
+        "input": _source(line, made.get("input")),
         "output": {"path": line.output, **made.get("output", {})},
         "model": made.get("model"),
         "weights_sha256": made.get("weights"),
@@ -33,6 +35,13 @@ def record(row: Row) -> dict[str, Any]:
         "timings": _timings(row, made.get("seconds")),
         "error": {"message": row.error} if row.error else None,
     }
+
+
+def _source(line: Line, heard: dict[str, Any] | None) -> dict[str, Any] | None:
+    if line.text is not None:
+        told = line.text.encode()
+        return {"sha256": hashlib.sha256(told).hexdigest(), "bytes": len(told)}
+    return {"path": line.input, **(heard or {})} if line.input else None
 
 
 def _timings(row: Row, seconds: float | None) -> dict[str, float | None]:

@@ -1,22 +1,25 @@
 """What each task is: which keys its lines take, how a line becomes a request, and what makes its output."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from riverrun.models.errors import InvalidRequest
+from riverrun.media import Chunk
+from riverrun.models.errors import InvalidRequest, ModelError
 from riverrun.models.registry import MODELS, for_task
 from riverrun.streaming.errors import AtCapacity
 from riverrun.streaming.hub import Hub
-from riverrun.streaming.jobs.lines import SEED, Grammar, Line, number, one_of, text, wrong
+from riverrun.streaming.jobs.lines import SEED, Grammar, Line, number, one_of, text, whole, wrong
 from riverrun.streaming.jobs.store import Row
 from riverrun.streaming.jobs.whole import digest, source
+from riverrun.streaming.problems import NotFound
+from riverrun.streaming.speech import Speech
 from riverrun.streaming.stream import Stream
-from riverrun.streaming.uploads import Decoding, settled, through, writer
+from riverrun.streaming.uploads import Decoding, fed, settled, through, writer
 from riverrun.streaming.wire import Open
 
 FORMS = {".wav": "wav", ".flac": "flac", ".opus": "opus", ".ogg": "opus", ".oga": "opus", ".mp3": "mp3"}
@@ -43,45 +46,59 @@ class Do(Protocol):
 class Task:
     """One kind of line. `request` are the keys that go to the model as they are, and what they are if not named.
 
-    `work` makes the output, in the form its suffix names, and gives how many seconds it lasts.
+    `work` makes the output for an owner, in the form its suffix names, and gives how many seconds it lasts.
     """
 
     grammar: Grammar
     request: Mapping[str, Any]
-    work: Callable[[Hub, Line, BinaryIO | None, BinaryIO], Awaitable[float]]
+    work: Callable[[Hub, Line, BinaryIO | None, BinaryIO, str], Awaitable[float]]
 
 
-async def restore(hub: Hub, line: Line, file: BinaryIO | None, out: BinaryIO) -> float:
+async def restore(hub: Hub, line: Line, file: BinaryIO | None, out: BinaryIO, owner: str) -> float:
     """Restore a recording: decoded in a child process, encoded here, each as far as the next lets it."""
     assert file is not None
     decoding = await Decoding.start(file, hub.settings.files)
     try:
         head, band = decoding.head, line.values.get("band", "full")
-        stream = await _room(hub, Open(model(line), request(line), head.rate, head.channels, band=band))
+        wanted = Open(model(line, hub), request(line), head.rate, head.channels, band=band)
+        stream = await _room(hub, wanted, owner)
     except BaseException:
         await decoding.close()
         raise
-    ticks = 0
     async with aclosing(through(stream, decoding)) as chunks:
-        made = await settled(
-            writer, out, FORMS[Path(line.output).suffix.lower()], stream.rate, stream.channels
-        )
-        try:
-            async for chunk in chunks:
-                await settled(made.put, chunk)
-                ticks += len(chunk)
-            await settled(made.close)
-        except BaseException:
-            made.discard()
-            raise
+        return await _written(chunks, stream, line, out)
+
+
+async def speak(hub: Hub, line: Line, file: BinaryIO | None, out: BinaryIO, owner: str) -> float:
+    """Say a text, which may be markup, in a voice that the model or the owner has."""
+    name = model(line, hub)
+    wanted = Open(name, request(line), int(hub.specs[name].gives[0].rate))
+    stream = await _room(hub, wanted, owner)
+    assert isinstance(stream, Speech)
+    async with aclosing(fed(stream, stream.recite([line.values["text"]]))) as chunks:
+        return await _written(chunks, stream, line, out)
+
+
+async def _written(chunks: AsyncIterator[Chunk], stream: Stream, line: Line, out: BinaryIO) -> float:
+    """Encode what comes of a stream; give how many seconds that were."""
+    form, ticks = FORMS[Path(line.output).suffix.lower()], 0
+    made = await settled(writer, out, form, stream.rate, stream.channels)
+    try:
+        async for chunk in chunks:
+            await settled(made.put, chunk)
+            ticks += len(chunk)
+        await settled(made.close)
+    except BaseException:
+        made.discard()
+        raise
     return float(ticks / stream.rate)
 
 
-async def _room(hub: Hub, wanted: Open) -> Stream:
+async def _room(hub: Hub, wanted: Open, owner: str) -> Stream:
     """A stream without a deadline, so that live ones go first; wait while there is no room."""
     while True:
         try:
-            return await hub.open(wanted, "job")
+            return await hub.open(wanted, "job", owner=owner, batch=True)
         except AtCapacity as error:
             await asyncio.sleep(error.retry_after)
 
@@ -96,13 +113,33 @@ TASKS: dict[str, Task] = {
         {"strength": 1.0, "seed": 0},
         restore,
     ),
+    "speak": Task(
+        Grammar(
+            "text",
+            {
+                "model": text(1024),
+                "voice": text(256),
+                "seed": SEED,
+                "speed": number(0.25, 4),
+                "steps": whole(1, 64),
+            },
+            tuple(FORMS),
+        ),
+        {"voice": "", "speed": 1.0, "seed": 0, "steps": 8},
+        speak,
+    ),
 }
 GRAMMARS = {name: task.grammar for name, task in TASKS.items()}
 
 
-def model(line: Line) -> str:
-    """The model a line is made with."""
-    return str(line.values.get("model") or for_task(line.task))
+def model(line: Line, hub: Hub | None = None) -> str:
+    """The model a line is made with: the one it names, that of a hub that speaks, or what comes with the task.
+
+    Raises ModelError if there is none.
+    """
+    if named := line.values.get("model"):
+        return str(named)
+    return hub.speaker() if hub and line.task == "speak" else for_task(line.task)
 
 
 def request(line: Line) -> dict[str, Any]:
@@ -110,30 +147,37 @@ def request(line: Line) -> dict[str, Any]:
     return {key: line.values.get(key, usual) for key, usual in TASKS[line.task].request.items()}
 
 
-async def check(hub: Hub, lines: Iterable[Line]) -> None:
-    """Raises InvalidRequest for the first line whose model is not there, or does not take its values."""
+async def check(hub: Hub, lines: Iterable[Line], owner: str = "") -> None:
+    """Raises InvalidRequest for the first line whose model or voice is not there, or does not take its values."""
     for line in lines:
         try:
-            hub.known(model(line))
-            await hub.willing().check(model(line), request(line))
-        except InvalidRequest as error:
+            engine, name = hub.willing(), model(line, hub)
+            hub.known(name)
+            wanted = Open(name, request(line))
+            if line.task == "speak":
+                if not hub.specs[name].symbols:
+                    raise InvalidRequest(f"model is {name!r}, which takes sound, no text")
+                wanted = await hub.voiced(wanted, owner)
+            await engine.check(name, wanted.request)
+        except (ModelError, NotFound) as error:
             wrong(line.number, str(error), error)
 
 
 class Making:
-    """Makes lines with the models of a hub."""
+    """Makes lines with the models of a hub, for the `owner` of each job."""
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
+    def __init__(self, hub: Hub, owner: Callable[[str], str] = lambda job: "") -> None:
+        self.hub, self.owner = hub, owner
         self.weights: dict[str, str | None] = {}  # their digests
         self.versions = {name: version(name) for name in ("riverrun", "torch")}
 
     async def __call__(self, row: Row, file: BinaryIO | None, out: BinaryIO) -> Made:
         """Raises MediaError, ModelError, StreamError, OSError."""
-        line, name = row.line, model(row.line)
+        line, name = row.line, model(row.line, self.hub)
         if name not in self.weights:
             self.weights[name] = await settled(_weights, name)
-        seconds = await TASKS[line.task].work(self.hub, line, file, out)
+        owner = await settled(self.owner, row.job)
+        seconds = await TASKS[line.task].work(self.hub, line, file, out, owner)
         return Made(seconds, name, self.weights[name], request(line), self.versions)
 
 

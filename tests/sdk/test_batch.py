@@ -20,6 +20,7 @@ import pytest
 
 from riverrun.media import read
 from riverrun.streaming.jobs import whole
+from tests.models.speech.small import stored
 from tests.sdk.mutants import tone, write
 from tests.sdk.test_cli import COMMAND, call
 
@@ -186,6 +187,31 @@ def test_a_link_that_is_put_in_the_way_is_not_followed(tmp_path: Path, line: Any
     assert len(read(tmp_path / "out" / "a.wav")[0]) == RATE // 5
 
 
+def texts(folder: Path, *names: str, **values: Any) -> Path:
+    made = ({"id": name, "task": "speak", "text": f"Hello {name}.", **values} for name in names)
+    return lines(folder, *made)
+
+
+def test_texts_are_said_with_a_model_that_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts(tmp_path, "a", "b", voice="ben", seed=4)
+    assert batch(tmp_path) == 1
+    assert "line 1: no weights come with task 'speak' yet" in capsys.readouterr().err
+    assert batch(tmp_path, "--model", stored(tmp_path)) == 0
+    assert set(before := results(tmp_path / "out")) == {"a.wav", "b.wav"}
+    assert all(len(read(tmp_path / "out" / name)[0]) > 1000 for name in before)
+    told = records(tmp_path)["a"]
+    assert told["input"] == {"sha256": hashlib.sha256(b"Hello a.").hexdigest(), "bytes": 8}
+    assert (told["seed"], told["request"]["voice"]) == (4, "ben")
+    assert told["weights_sha256"] == hashlib.sha256(Path(stored(tmp_path)).read_bytes()).hexdigest()
+    assert batch(tmp_path, "--model", tmp_path / "small.safetensors") == 0
+    assert "lines: 2 as before" in capsys.readouterr().err and results(tmp_path / "out") == before
+    texts(tmp_path, "a", model="small.safetensors", voice="carl")
+    assert batch(tmp_path) == 1
+    assert "line 1: voice is 'carl', expected one of anna, ben" in capsys.readouterr().err
+
+
 class Full(io.FileIO):
     """A file on a disk that is full after some bytes."""
 
@@ -332,6 +358,35 @@ def test_a_server_makes_a_batch_as_it_is_made_here(
     for name in ("a", "bad", "c"):
         one, two = ({k: v for k, v in of[name].items() if k != "timings"} for of in (here, there))
         assert one == two
+
+
+def test_a_server_says_texts_as_they_are_said_here(tmp_path: Path) -> None:
+    model, port = stored(tmp_path), free()
+    texts(tmp_path, "a", "b", voice="ben")
+    with serving(tmp_path, model, port):
+        assert batch(tmp_path, "--server", f"http://127.0.0.1:{port}") == 0
+    there = records(tmp_path)
+    assert call("batch", tmp_path / "jobs.jsonl", "--out", tmp_path / "here", "--model", model) == 0
+    (tmp_path / "out").rename(tmp_path / "there")
+    (tmp_path / "here").rename(tmp_path / "out")
+    here = records(tmp_path)
+    for name in ("a", "b"):
+        one, two = (
+            {k: v for k, v in of[name].items() if k not in ("timings", "request")} for of in (here, there)
+        )
+        assert one == two
+
+
+def test_texts_that_are_cut_short_by_a_kill_are_said_once(tmp_path: Path) -> None:
+    long = "This is one of many sentences that are all alike. " * 8
+    lines(tmp_path, *({"id": n, "task": "speak", "text": long} for n in "abcd"))
+    model, out = stored(tmp_path), tmp_path / "out"
+    with started(tmp_path, "--jobs", "1", "--model", model) as running:
+        once(lambda: results(out) and half_made(out))
+        running.send_signal(signal.SIGKILL)
+    seen = results(out)
+    assert batch(tmp_path, "--model", model) == 0
+    assert seen.items() <= results(out).items() and len(results(out)) == 4 and not half_made(tmp_path)
 
 
 def test_a_server_that_cannot_be_used_stops_the_batch_and_fails_nothing(

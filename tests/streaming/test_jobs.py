@@ -13,10 +13,14 @@ import httpx
 import numpy as np
 import pytest
 
+import riverrun
 from riverrun.media import read
 from riverrun.streaming.access import digest
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.jobs import whole
+from riverrun.streaming.scheduler import Fence
+from riverrun.streaming.wire import Open
+from tests.models.speech.small import small
 from tests.streaming.serving import RATE, noise, server
 from tests.streaming.test_http import Volume, recording
 
@@ -338,3 +342,115 @@ async def test_what_is_old_is_forgotten_and_uploads_without_a_job_are_removed(tm
         while (tmp_path / job).exists():
             await asyncio.sleep(0.02)
         assert (await client.get("/v1/jobs")).json()["data"] == [] and not (tmp_path / "0123").exists()
+
+
+# Speech
+
+
+def text(name: str, **values: Any) -> dict[str, Any]:
+    return {"id": name, "task": "speak", "text": "Hello there.", **values}
+
+
+@asynccontextmanager
+async def speaking(folder: Path, **settings: Any) -> AsyncIterator[tuple[str, httpx.AsyncClient, Hub]]:
+    """The address of a server that speaks, a client of it, and its hub."""
+    kept = {"jobs": {"folder": folder / "jobs"}, "voices": {"folder": folder / "voices"}, **settings}
+    async with server({"restore-lite": Volume(), "small": small()}, **kept) as (at, hub):
+        async with httpx.AsyncClient(base_url=f"http://{at}", timeout=30) as client:
+            yield at, client, hub
+
+
+async def spoken(client: httpx.AsyncClient, *lines: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A job of lines that need no files, when it is over."""
+    told = "\n".join(map(json.dumps, lines))
+    posted = await client.post("/v1/jobs", files=[("jobs", ("jobs.jsonl", told))])
+    assert posted.status_code == 201, posted.text
+    job = posted.json()["id"]
+    return job, await over(client, job)
+
+
+async def test_texts_are_said_by_the_model_that_speaks_and_the_manifest_tells_how(tmp_path: Path) -> None:
+    marked = '<speak>Hello there.<break time="1s"/></speak>'
+    lines = (
+        text("one", voice="ben", seed=5, output="a/b.flac"),
+        text("two", text=marked, speed=2, model="small"),
+        text("again", voice="ben", seed=5),
+        {**text("empty"), "text": "\u263a"},
+    )
+    async with speaking(tmp_path) as (_, client, _):
+        job, done = await spoken(client, *lines)
+        assert (done["done"], done["failed"]) == (3, 1)
+        sounds = [
+            read((await client.get(f"/v1/jobs/{job}/outputs/{name}")).content)[0]
+            for name in ("one", "two", "again")
+        ]
+        told = {record["id"]: record for record in await records(client, job)}
+        asked = {"input": "Hello there.", "voice": "ben", "seed": 5, "response_format": "wav"}
+        said = await client.post("/v1/audio/speech", json=asked)
+        empty = (await client.get(f"/v1/jobs/{job}/lines", params={"status": "failed"})).json()["data"]
+    assert len(sounds[0]) > 1000 and np.array_equal(sounds[0], sounds[2])
+    assert np.allclose(sounds[0], read(said.content)[0], atol=1e-4)
+    assert len(sounds[1]) > 24_000, "the pause of its markup"
+    one = told["one"]
+    assert one["input"] == {"sha256": digest_of(b"Hello there."), "bytes": 12}
+    assert (one["seed"], one["model"], one["task"]) == (5, "small", "speak")
+    assert one["request"] == {"voice": "ben", "speed": 1.0, "steps": 8}
+    assert set(one["versions"]) == {"riverrun", "torch"} and one["timings"]["media"] > 0
+    assert "nothing that can be said" in empty[0]["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"strength": 1}, "line 1: 'strength' is no key of task speak, which takes id, task, text, model"),
+        ({"text": ""}, "line 1: text is '', expected text"),
+        ({"speed": 9}, "line 1: speed is 9, expected a number from 0.25 to 4"),
+        ({"steps": 0}, "line 1: steps is 0, expected a whole number from 1 to 64"),
+        ({"voice": "carl"}, "line 1: voice is 'carl', expected one of anna, ben, or a voice of yours"),
+        ({"model": "restore-lite"}, "line 1: model is 'restore-lite', which takes sound, no text"),
+        ({"output": "a.txt"}, "line 1: output is 'a.txt', expected a name that ends in .wav"),
+    ],
+    ids=str,
+)
+async def test_a_line_that_cannot_be_said_is_refused(
+    tmp_path: Path, values: dict[str, Any], why: str
+) -> None:
+    async with speaking(tmp_path) as (_, client, hub):
+        told = json.dumps(text("one", **values))
+        refused = await client.post("/v1/jobs", files=[("jobs", ("jobs.jsonl", told))])
+        assert refused.status_code == 400 and why in refused.json()["error"]["message"]
+        assert not hub.streams
+
+
+async def test_a_server_that_does_not_speak_says_so(tmp_path: Path) -> None:
+    async with jobs(tmp_path) as (client, _):
+        told = json.dumps(text("one"))
+        refused = await client.post("/v1/jobs", files=[("jobs", ("jobs.jsonl", told))])
+        assert refused.status_code == 400
+        assert "line 1: no model here speaks" in refused.json()["error"]["message"]
+
+
+async def test_a_line_is_said_in_a_voice_of_its_owner(tmp_path: Path) -> None:
+    own = 0.1 * np.random.default_rng(0).standard_normal((3 * 24_000, 1)).astype(np.float32)
+    sample = recording(own, rate=24_000)
+    async with speaking(tmp_path) as (at, client, _):
+        for name in ("me.wav", "agreed.wav"):
+            (tmp_path / name).write_bytes(sample)
+        async with riverrun.AsyncClient(f"http://{at}") as user:
+            voice = await user.add_voice("mine", tmp_path / "me.wav", consent=tmp_path / "agreed.wav")
+        job, done = await spoken(client, text("a", voice=voice["id"]), text("b", voice="mine"), text("c"))
+        assert done["done"] == 3
+        a, b, c = [
+            read((await client.get(f"/v1/jobs/{job}/outputs/{name}")).content)[0] for name in ("a", "b", "c")
+        ]
+        assert np.array_equal(a, b) and not np.array_equal(a, c)
+        assert "recording" not in json.dumps(await records(client, job))
+
+
+async def test_nobody_waits_for_a_batch(tmp_path: Path) -> None:
+    async with speaking(tmp_path) as (_, _, hub):
+        wanted = Open("small", {"voice": "anna"}, 24_000)
+        for batch, fence in ((True, Fence.BATCH), (False, Fence.INTERACTIVE)):
+            stream = await hub.open(wanted, "job", batch=batch)
+            assert hub.engine._seat(stream.name).session.fence is fence  # type: ignore[attr-defined]
+            await stream.close()

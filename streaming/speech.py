@@ -86,6 +86,7 @@ class Speech(Stream):
         self.words: deque[Word] = deque(maxlen=KEPT)  # the latest, that may be asked for
         self.base = 0  # the tick at which what the engine says now begins
         self.timed = asyncio.Event()
+        self.clearing = asyncio.Lock()
         self.timing: asyncio.Task[None] | None = None
 
     async def begin(self, saved: bytes | None = None) -> None:
@@ -157,6 +158,12 @@ class Speech(Stream):
         """Say nothing more of what came; what follows begins at tick `start`. Give the words over by tick `played`."""
         heard = [word for word in self.words if word.ends <= played]
         self.round += 1
+        async with self.clearing:
+            await self._anew(start)
+        return heard
+
+    async def _anew(self, start: int) -> None:
+        """Begin again at a tick, as if nothing had been said."""
         self.timed.set()
         if self.timing:
             self.timing.cancel()
@@ -190,19 +197,18 @@ class Speech(Stream):
                     if engine.alive:
                         raise
                     await self.hub.another(engine)
-        return heard
 
     async def read(self) -> list[Chunk]:
         """As Stream.read; what was cleared is left out."""
         while True:
-            begun = self.round
+            async with self.clearing:  # what is read before it is over would be of before
+                begun = self.round
             try:
                 chunks = await super().read()
             except SessionEnded:
                 if begun == self.round:
                     raise
-                async with self.turn:
-                    continue
+                continue
             if begun == self.round:
                 return chunks
 

@@ -8,7 +8,7 @@ A client opens a stream (or resumes one), sends frames of sound with consecutive
                                       <-     opened | resumed | error
     frames 0, 1, 2, ...               ->     frames 0, 1, 2, ...
     ack, update, stats, clock         <->    ack, updated, stats, clock, event
-    text, clear                       <->    words, cleared
+    text, clear                       <->    said, words, cleared
     finish | cancel                   ->
                                       <-     the frame that is last, ended
 """
@@ -128,12 +128,14 @@ class Update:
 class Text:
     """Say more, after what came before; what is no whole sentence yet waits for more, or for `flush`.
 
-    `words` tells, with the `context`, which characters of that context's text sound at which ticks.
+    `words` tells, with the `context`, which characters of that context's text sound at which ticks. Text that has a
+    `seq`, 0 or above and more than any before, is taken once however often it comes, and `said` tells that it is safe.
     """
 
     text: str = ""
     context: str = ""
     flush: bool = False
+    seq: int = -1
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +50,8 @@ class Link:
 
     def __init__(self, hub: "Hub", wanted: wire.Open, stream: Stream) -> None:
         limits = hub.settings.streams
+        if isinstance(stream, Speech):
+            wanted = replace(wanted, live=None)  # of speech, nothing is left out
         self.hub, self.wanted, self.stream = hub, wanted, stream
         stream.notice = self.say
         self.session, self.token = stream.name, secrets.token_urlsafe(24)
@@ -64,6 +67,7 @@ class Link:
         self.inbox: deque[Callable[[], Awaitable[None]]] = deque()  # what came, to be done in turn
         self.waiting = self.typed = 0  # ticks and characters in it
         self.texts: deque[wire.Text] | None = None  # those that its last entry says, if it does
+        self.taken = self.said = -1  # seq of the last text that came, and of the last that is said
         self.made = 0  # the tick after all output so far
         self.filled = asyncio.Event()
         self.tasks = [asyncio.create_task(self._guard(part())) for part in (self._pump, self._fill)]
@@ -198,7 +202,7 @@ class Link:
             self.journal.add(chunk.pts + start, len(data), sound, at, last, self.kind)
         self.made = chunk.end
         self.changed.set()
-        if self.stream.live is not None:
+        if self.wanted.live is not None:
             self.journal.trim()  # what of it was not sent yet is missed when the next frame is
             return
         while self.journal.full:
@@ -219,11 +223,14 @@ class Link:
 
     def text(self, control: wire.Text) -> None:
         """Take text; what comes while other text waits is said with it. Raises ProtocolError."""
+        if -1 < control.seq <= self.taken:
+            return
         if self.typed + len(control.text) > TYPED:
             raise ProtocolError(
                 f"{self.typed} characters wait to be said, the limit is {TYPED}: wait for words"
             )
         self.typed += len(control.text)
+        self.taken = max(self.taken, control.seq)
         if self.texts is None:
             texts = deque([control])
             self.later(partial(self._say, texts))
@@ -247,6 +254,20 @@ class Link:
                 await speech.say(control.text, control.context, control.flush)
             except InvalidRequest as error:
                 self.say("error", **body(error), fatal=False, context=control.context)
+            if control.seq >= 0:
+                self.said = control.seq
+                self.say("said", seq=self.said)
+
+    def again(self) -> None:
+        """Tell a client who comes back what of its text is said, and words that it may not have heard of."""
+        if not isinstance(self.stream, Speech):
+            return
+        if self.said >= 0:
+            self.say("said", seq=self.said)
+        heard = self.journal.frames[0][0].pts if self.journal.frames else self.made
+        late = [word for word in self.stream.words if word.ends > heard - self.wanted.rate]
+        for context, words in groupby(late, lambda word: word.context):
+            self.say("words", context=context, words=[word.told() for word in words])
 
     async def clear(self, sent: int, control: wire.Clear) -> None:
         """Drop what waits to be said, and what was said and not sent; `sent` is the last frame that was."""
@@ -336,9 +357,9 @@ class Connection:
             if first.version != wire.VERSION:
                 raise ProtocolError(f"version is {first.version}, this server speaks {wire.VERSION}")
             stream = await self.hub.open(first, "ws", address(self.socket), owner(self.socket))
-            self.link = Link(self.hub, first, stream)
+            self.link = Link(self.hub, stream.wanted, stream)
             self.hub.links[self.link.session] = self.link
-            self.out = Outgoing(first)
+            self.out = Outgoing(self.link.wanted)
         elif isinstance(first, wire.Resume):
             link = self.hub.links.get(first.session)
             if link is None or not hmac.compare_digest(link.token.encode(), first.token.encode()):
@@ -346,6 +367,7 @@ class Connection:
             link.journal.after(first.received)
             link.journal.acknowledge(first.received)
             link.room.set()
+            link.again()
             self.link, self.out = link, Outgoing(link.wanted, first.received, link.journal.next)
             self.hub.metrics.resumed("ws")
             link.stream.log.info("stream %s has another connection", link.session)

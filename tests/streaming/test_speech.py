@@ -298,6 +298,23 @@ async def test_a_lost_connection_is_taken_up_in_the_middle_of_a_word(at: tuple[s
     assert np.allclose(got.clip(-1, 1), wanted, atol=1e-3)
 
 
+async def test_text_with_a_number_is_taken_once_and_words_are_told_again(at: tuple[str, Hub]) -> None:
+    async with call(at[0], model="", rate=RATE, request={"steps": 1}) as first:
+        for seq in (0, 0, 1, 0, 1):
+            await first.say(wire.Text("Hello. ", seq=seq, flush=bool(seq)))
+        while len(words(first)) < 2:
+            await first.hear()
+        assert [m["seq"] for m in first.told if m["type"] == "said"][-1] == 1
+        first.socket.transport.abort()
+    async with dial(at[0]) as second:
+        await second.say(wire.Resume(first.opened["session"], first.opened["token"], -1))
+        assert (await second.until("said"))["seq"] == 1
+        await second.say(wire.Text("Hello. ", seq=1))
+        await second.say(wire.Finish())
+        await until_ended(second)
+    assert [word["text"] for word in words(second)] == ["Hello", "Hello"]
+
+
 async def test_more_text_than_may_wait_ends_its_stream_alone(at: tuple[str, Hub]) -> None:
     async with speaks(at[0]) as peer:
         for _ in range(200):

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from riverrun.answers import Unreachable
-    from riverrun.blocking import Client, Stream
+    from riverrun.blocking import Client, Speech, Stream
     from riverrun.client import AsyncClient
-    from riverrun.link import Event
-    from riverrun.live import AsyncStream
+    from riverrun.link import Event, Word
+    from riverrun.live import AsyncSpeech, AsyncStream
     from riverrun.local import Restorer, Result, restore
     from riverrun.media.chunk import Chunk
     from riverrun.media.errors import MediaError
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 HOMES = {
     "answers": ("Unreachable",),
-    "blocking": ("Client", "Stream"),
+    "blocking": ("Client", "Speech", "Stream"),
     "client": ("AsyncClient",),
-    "link": ("Event",),
-    "live": ("AsyncStream",),
+    "link": ("Event", "Word"),
+    "live": ("AsyncSpeech", "AsyncStream"),
     "local": ("Restorer", "Result", "restore"),
     "media.chunk": ("Chunk",),
     "media.errors": ("MediaError",),
@@ -31,6 +31,7 @@ HOMES = {
 
 __all__ = [
     "AsyncClient",
+    "AsyncSpeech",
     "AsyncStream",
     "AtCapacity",
     "Chunk",
@@ -44,9 +45,11 @@ __all__ = [
     "Restorer",
     "Result",
     "SessionEnded",
+    "Speech",
     "Stream",
     "StreamError",
     "Unreachable",
+    "Word",
     "restore",
 ]
 

@@ -6,18 +6,20 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
 
 from numpy.typing import NDArray
 
-from riverrun.client import AsyncClient, Found, Model, Settings, Voice
-from riverrun.link import Event
-from riverrun.live import AsyncStream, Sound, Stats
+from riverrun import live
+from riverrun.client import AsyncClient, Form, Found, Manner, Model, Settings, Talk, Voice
+from riverrun.link import Event, Word
+from riverrun.live import AsyncSpeech, AsyncStream, Sound, Stats
 from riverrun.media import Chunk
 from riverrun.streaming.errors import SessionEnded
 from riverrun.transfer import Progress
 
 T = TypeVar("T")
+A = TypeVar("A", bound=live.Running)
 
 
 class Client:
@@ -119,6 +121,31 @@ class Client:
         options: dict[str, Any] = {"rate": rate, "channels": channels, "live": live, "band": band, **request}
         return Stream(self, self._async.stream(model, format=format, on_event=on_event, **options))
 
+    def speech(self, **talk: Unpack[Talk]) -> "Speech":
+        """Live speech to enter with `with`; the arguments are those of AsyncClient.speech."""
+        return Speech(self, self._async.speech(**talk))
+
+    @overload
+    def speak(self, text: str, *, format: Form = "wav", **manner: Unpack[Manner]) -> bytes: ...
+
+    @overload
+    def speak(
+        self,
+        text: str,
+        out: str | PathLike[str],
+        *,
+        format: Form | Literal["same"] = "same",
+        force: bool = False,
+        **manner: Unpack[Manner],
+    ) -> Path: ...
+
+    def speak(self, text: str, out: Any = None, **options: Any) -> Any:
+        """Have a text said: into a file, whose path is given, or else as the bytes of one.
+
+        The arguments, and what is raised, are those of AsyncClient.speak.
+        """
+        return self.do(self._async.speak(text, out, **options))
+
     @overload
     def restore(
         self,
@@ -142,15 +169,10 @@ class Client:
         return self.do(self._async.restore(what, out, **options))
 
 
-class Stream:
-    """Sound in, chunks out. Use it in `with`; leaving before the end cancels it at the server.
+class Running(Generic[A]):
+    """A stream at a server, as long as it runs. Use it in `with`; leaving before the end cancels it there."""
 
-    A lost connection is dialled again and goes on where it was, for as long as the server waits for it; not a sample
-    is lost or comes twice. Threads: one may feed while another reads.
-    Entering raises Unreachable, AtCapacity, InvalidRequest, NotAllowed.
-    """
-
-    def __init__(self, client: Client, stream: AsyncStream) -> None:
+    def __init__(self, client: Client, stream: A) -> None:
         self._client, self._async = client, stream
 
     def __enter__(self) -> Self:
@@ -167,10 +189,6 @@ class Stream:
         """Seconds from a sample's going in to its coming out, computing and transport left out."""
         return self._async.latency
 
-    def feed(self, sound: Sound, captured: float | None = None) -> None:
-        """Take the next ticks; wait while as much as the server allows is under way. As AsyncStream.feed."""
-        self._client.do(self._async.feed(sound, captured))
-
     def finish(self) -> None:
         """The input is over; the rest still comes out. Twice is once."""
         self._client.do(self._async.finish())
@@ -179,19 +197,14 @@ class Stream:
         return self
 
     def __next__(self) -> Chunk:
-        """The next output `[t, c]` float32, with the ticks of its input. Raises what ended the stream."""
+        """The next output `[t, c]` float32, as AsyncStream.next. Raises what ended the stream."""
         chunk = self._client.do(self._async.next())
         if chunk is None:
             raise StopIteration
         return chunk
 
-    def through(self, source: Iterable[Sound]) -> Iterator[Chunk]:
-        """Feed what a source gives and give what comes, both at once, to the end of both.
-
-        Threads: the source is read on one of its own, which ends with the item it waits for when this is left early.
-        Raises what the source raises, or what ended the stream.
-        """
-        pouring = Pouring(self, source)
+    def _through(self, source: Iterable[T], give: Callable[[T], None]) -> Iterator[Chunk]:
+        pouring = Pouring(self, source, give)
         pouring.thread.start()
         try:
             yield from self
@@ -201,7 +214,7 @@ class Stream:
             pouring.over = True
 
     def update(self, **values: Any) -> None:
-        """Change some values of the request, such as `strength` or `bypass`; returns when they act.
+        """Change some values of the request, such as `strength`, `bypass` or `speed`; returns when they act.
 
         Raises InvalidRequest if one is refused, and what ended the stream if it is over.
         """
@@ -216,11 +229,61 @@ class Stream:
         self._client.do(self._async.cancel())
 
 
-class Pouring:
-    """A source fed to a stream, on a thread of its own."""
+class Stream(Running[AsyncStream]):
+    """Sound in, chunks out. Use it in `with`; leaving before the end cancels it at the server.
 
-    def __init__(self, stream: Stream, source: Iterable[Sound]) -> None:
-        self.stream, self.source = stream, source
+    A lost connection is dialled again and goes on where it was, for as long as the server waits for it; not a sample
+    is lost or comes twice. Threads: one may feed while another reads.
+    Entering raises Unreachable, AtCapacity, InvalidRequest, NotAllowed.
+    """
+
+    def feed(self, sound: Sound, captured: float | None = None) -> None:
+        """Take the next ticks; wait while as much as the server allows is under way. As AsyncStream.feed."""
+        self._client.do(self._async.feed(sound, captured))
+
+    def through(self, source: Iterable[Sound]) -> Iterator[Chunk]:
+        """Feed what a source gives and give what comes, both at once, to the end of both.
+
+        Threads: the source is read on one of its own, which ends with the item it waits for when this is left early.
+        Raises what the source raises, or what ended the stream.
+        """
+        return self._through(source, self.feed)
+
+
+class Speech(Running[AsyncSpeech]):
+    """Text in, chunks of speech out. Use it in `with`; leaving before the end cancels it at the server.
+
+    A lost connection is dialled again and goes on where it was, for as long as the server waits for it; not a word or
+    a sample is lost or comes twice. Threads: one may say while another reads.
+    Entering raises Unreachable, AtCapacity, InvalidRequest, NotAllowed.
+    """
+
+    @property
+    def words(self) -> list[Word]:
+        """The words of what is said, each known before it sounds; those since the last `clear`."""
+        return self._async.words
+
+    def say(self, text: str, context: str = "", flush: bool = False) -> None:
+        """Say more; wait while much is still to be said. As AsyncSpeech.say."""
+        self._client.do(self._async.say(text, context, flush))
+
+    def clear(self, played: int | None = None) -> list[Word]:
+        """Say nothing more of what came, and give the words that were over by tick `played`. As AsyncSpeech.clear."""
+        return self._client.do(self._async.clear(played))
+
+    def through(self, source: Iterable[str]) -> Iterator[Chunk]:
+        """Say what a source gives, such as the tokens of a language model, and give the sound as it comes.
+
+        Threads and errors are as with Stream.through.
+        """
+        return self._through(source, self.say)
+
+
+class Pouring(Generic[T]):
+    """A source given to a stream, on a thread of its own."""
+
+    def __init__(self, stream: Running[Any], source: Iterable[T], give: Callable[[T], None]) -> None:
+        self.stream, self.source, self.give = stream, source, give
         self.failure: Exception | None = None
         self.over = False
         self.thread = threading.Thread(target=self.run, name="riverrun-source", daemon=True)
@@ -228,10 +291,10 @@ class Pouring:
     def run(self) -> None:
         """Feed to the end; an error ends the stream and is kept for whoever reads it."""
         try:
-            for sound in self.source:
+            for item in self.source:
                 if self.over:
                     return
-                self.stream.feed(sound)
+                self.give(item)
             self.stream.finish()
         except Exception as error:
             self.failure = error

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from riverrun import transfer
 from riverrun.arrays import given, taken
 from riverrun.link import Event
-from riverrun.live import AsyncStream
+from riverrun.live import AsyncSpeech, AsyncStream, Running
 from riverrun.media.errors import UnsupportedMedia
 from riverrun.models.errors import InvalidRequest
 from riverrun.streaming import wire
@@ -24,7 +24,11 @@ from riverrun.transfer import Progress
 
 CONNECT, SILENCE = 10.0, 120.0  # seconds until a connection is there, and until a silent one counts as lost
 STREAM = "/v1/stream"
+SPEECH_RATE = 24_000  # Hz
 CONSENTS, VOICES = "/v1/audio/voice_consents", "/v1/audio/voices"
+
+Form = Literal["wav", "flac", "opus", "mp3"]
+"""What a file of sound is in."""
 
 
 class Model(TypedDict):
@@ -71,6 +75,27 @@ class Settings(TypedDict, total=False):
     band: Literal["full", "8k"]  # "8k" drops what lies above the model's own band
 
 
+class Manner(TypedDict, total=False):
+    """How a text is said; the server knows the defaults."""
+
+    model: str  # a name `models` lists; the first that speaks
+    voice: str  # a name or an id that `voices` lists; the model's first
+    speed: float  # 1.1 takes a tenth less time
+    seed: int  # equal seeds give equal results
+    steps: int  # fewer are faster
+
+
+class Talk(Manner, total=False):
+    """How live speech comes, beside how it is said."""
+
+    rate: int  # 24 kHz
+    live: (
+        float | None
+    )  # seconds in which the first sound is due; then it is made at most 2 s ahead of being played
+    format: Literal["pcm16", "f32"]  # f32; what samples travel in
+    on_event: Callable[[Event], object] | None  # told what befalls the speech, must return soon
+
+
 class AsyncClient:
     """A Riverrun server at an address like `http://127.0.0.1:8000`. Use it in `async with`, or close it.
 
@@ -88,7 +113,7 @@ class AsyncClient:
             headers={**self.headers, "accept-encoding": "identity"},  # bytes are counted, to resume at one
             timeout=httpx.Timeout(SILENCE, connect=CONNECT),
         )
-        self.streams: set[AsyncStream] = set()  # that run
+        self.streams: set[Running] = set()  # that run
 
     async def __aenter__(self) -> Self:
         return self
@@ -193,11 +218,57 @@ class AsyncClient:
         `format` is what samples travel in; `on_event` is told what befalls the stream, and must return soon.
         Raises InvalidRequest for another format; what else the server does not take is refused on entering.
         """
-        if format not in wire.FORMATS:
-            raise InvalidRequest(f"format is {format!r}, expected one of {', '.join(wire.FORMATS)}")
         wanted = wire.Open(model, request, rate, channels, format, band, live)
-        url = f"ws{self.url.removeprefix('http')}{STREAM}"
-        return AsyncStream(url, self.headers, wanted, on_event, self.streams)
+        return AsyncStream(self._socket(wanted), self.headers, wanted, on_event, self.streams)
+
+    def speech(self, **talk: Unpack[Talk]) -> AsyncSpeech:
+        """Live speech to enter with `async with`: text in as it comes, sound out, until it is cleared or finished.
+
+        Raises InvalidRequest for another format; what else the server does not take is refused on entering.
+        """
+        told = dict[str, Any](talk)
+        model, rate = told.pop("model", ""), told.pop("rate", SPEECH_RATE)
+        form, live, on_event = told.pop("format", "f32"), told.pop("live", None), told.pop("on_event", None)
+        wanted = wire.Open(model, told, rate, 1, form, live=live)
+        return AsyncSpeech(self._socket(wanted), self.headers, wanted, on_event, self.streams)
+
+    def _socket(self, wanted: wire.Open) -> str:
+        if wanted.format not in wire.FORMATS:
+            raise InvalidRequest(f"format is {wanted.format!r}, expected one of {', '.join(wire.FORMATS)}")
+        return f"ws{self.url.removeprefix('http')}{STREAM}"
+
+    @overload
+    async def speak(self, text: str, *, format: Form = "wav", **manner: Unpack[Manner]) -> bytes: ...
+
+    @overload
+    async def speak(
+        self,
+        text: str,
+        out: str | PathLike[str],
+        *,
+        format: Form | Literal["same"] = "same",
+        force: bool = False,
+        **manner: Unpack[Manner],
+    ) -> Path: ...
+
+    async def speak(
+        self,
+        text: str,
+        out: str | PathLike[str] | None = None,
+        *,
+        format: Form | Literal["same"] = "same",
+        force: bool = False,
+        **manner: Unpack[Manner],
+    ) -> bytes | Path:
+        """Have a text said, which may be SSML: into a file, whose path is given, or else as the bytes of one.
+
+        `format` goes by the suffix of `out`, and is wav without one; what is at `out` is kept unless `force`.
+        Raises MediaError if the target is kept, InvalidRequest for what cannot be said, NotFound for a voice that is
+        none of yours, TooBig, Unreachable, AtCapacity, NotAllowed.
+        """
+        form = "wav" if out is None and format == "same" else format
+        target = None if out is None else os.fspath(out)
+        return await transfer.speak(self.http, {"input": text, **manner}, target, form, force)
 
     @overload
     async def restore(

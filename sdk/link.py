@@ -27,6 +27,7 @@ LEAVE = 2.0  # seconds that closing one may take
 PING, PONG = 5.0, 10.0  # seconds between signs of life, and until one that is missing means a loss
 HELD = 30.0  # seconds of unread output from which on the server is not told of more, and so stops making it
 LATE = 2.0  # seconds of unread live output that are kept
+WORDS = 10_000  # words that are remembered, about an hour of them
 SOON, LATER = 0.1, 10.0  # seconds between the first questions for the server's clock, and between later ones
 
 
@@ -35,11 +36,25 @@ class Event:
     """Something that befell a stream.
 
     `overrun`: the server had no room for `ticks` of live input; `skipped`: `ticks` of live output were read too late;
-    `draining`: the server is about to stop; `lost` and `resumed`: the connection.
+    `unsaid`: some text cannot be said, `why` tells; `draining`: the server is about to stop; `lost` and `resumed`: the
+    connection.
     """
 
     name: str
     ticks: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word that is said. Units: characters of its context's text, and ticks of the sound."""
+
+    text: str
+    context: str
+    start: int
+    end: int
+    begins: int
+    ends: int
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,11 @@ class Link:
         self.unread = 0  # ticks in it
         self.received = self.acknowledged = -1  # seq
         self.reached = 0  # tick after the last one that came
+        self.skips = wanted.live is not None  # whether of output read too late the newest is kept
+        self.texts: deque[wire.Text] = deque()  # not said to be safe
+        self.typed = self.shown = -1  # seq of the last one, and of the last this connection was given
+        self.unsaid = 0  # characters of them
+        self.words: deque[Word] = deque(maxlen=WORDS)  # since what was to be said was cleared
         self.says: deque[wire.Control] = deque()
         self.asked: dict[str, wire.Control] = {}  # what is to be answered, asked anew on every connection
         self.answers: dict[str, Any] = {}
@@ -124,6 +144,24 @@ class Link:
         self.unread -= len(chunk)
         self.changed.set()  # perhaps the server may be told of more
         return chunk
+
+    def type(self, text: str, context: str, flush: bool) -> None:
+        """Have text sent, once for all, on whichever connection."""
+        self.typed += 1
+        self.texts.append(wire.Text(text, context, flush, self.typed))
+        self.unsaid += len(text)
+        self.changed.set()
+
+    def said(self, seq: int) -> None:
+        """Forget the texts up to one."""
+        while self.texts and self.texts[0].seq <= seq:
+            self.unsaid -= len(self.texts.popleft().text)
+
+    def mute(self) -> None:
+        """Forget output that is unread."""
+        self.chunks.clear()
+        self.unread = 0
+        self.changed.set()
 
     def say(self, control: wire.Control) -> None:
         """Have a control message sent, on this connection or not at all."""
@@ -244,6 +282,8 @@ class Link:
                 raise told(message)
             self.opened = Opened(**{field.name: message[field.name] for field in fields(Opened)})
         except NotFound as error:
+            if not before:
+                raise
             raise SessionEnded(
                 f"{self.url} has not kept the stream, as when it was started anew: {self._kept()}"
             ) from error
@@ -251,7 +291,7 @@ class Link:
             raise ProtocolError(f"the server says {message}, expected opened: is it of version 1?") from error
         self.journal.acknowledge(self.opened.input - 1)
         self.position, self.acknowledged = self.opened.input - 1, self.received
-        self.says = deque(self.asked.values())
+        self.says, self.shown = deque(self.asked.values()), -1
         self.lost, self.tries, self.connected = None, 0, True
         if before:
             self.tell(Event("resumed"))
@@ -280,6 +320,9 @@ class Link:
                 if self.received > self.acknowledged and not self.full:
                     self.acknowledged = self.received
                     await socket.send(wire.text(wire.Ack(self.received, self.unread / self.wanted.rate)))
+                for control in [text for text in self.texts if text.seq > self.shown]:
+                    self.shown = control.seq
+                    await socket.send(wire.text(control))
                 while self.says:
                     await socket.send(wire.text(self.says.popleft()))
                 for frame in self.journal.after(max(self.position, self.journal.oldest - 1)):
@@ -315,7 +358,7 @@ class Link:
         self.chunks.append(Chunk(data, frame.pts, rate, frame.last))
         self.unread += len(data)
         skipped = 0
-        while self.wanted.live is not None and self.unread > LATE * rate and len(self.chunks) > 1:
+        while self.skips and self.unread > LATE * rate and len(self.chunks) > 1:
             skipped += len(self.take())
         if skipped:
             self.tell(Event("skipped", skipped))
@@ -332,6 +375,13 @@ class Link:
             match message["type"]:
                 case "ack":
                     self.journal.acknowledge(message["seq"])
+                case "said":
+                    self.said(message["seq"])
+                case "words":
+                    self._learn([Word(context=message["context"], **word) for word in message["words"]])
+                case "cleared":
+                    self.mute()
+                    self._answer("clear", message["start"])
                 case "updated":
                     self._answer(message["id"], None)
                 case "stats":
@@ -344,12 +394,21 @@ class Link:
                     self.clock.hear(message["at"], message["server"], _now())
                 case "error" if message["fatal"]:
                     raise told(message)
+                case "error" if "context" in message:
+                    self.tell(Event("unsaid", why=str(message["error"]["message"])))
                 case "error":
                     self._answer(message.get("id"), told(message))
                 case "ended":
                     self._ended(message["reason"])
         except (KeyError, TypeError, ValueError) as error:
             raise ProtocolError(f"the server says {message}, which version 1 does not know") from error
+
+    def _learn(self, words: list[Word]) -> None:
+        """Remember words, in their order, once however often they are told."""
+        if self.words and words and words[0].begins <= self.words[-1].begins:
+            words = sorted({*self.words, *words}, key=lambda word: (word.begins, word.ends))
+            self.words.clear()
+        self.words.extend(words)
 
     def _answer(self, key: str | None, answer: Any) -> None:
         if key in self.asked:

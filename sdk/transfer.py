@@ -1,4 +1,4 @@
-"""A recording sent to a server and its result fetched: asked again when refused for now, taken up where it was cut."""
+"""What a server makes of a recording or a text, fetched: asked again when refused, taken up where it was cut."""
 
 import asyncio
 import io
@@ -7,12 +7,12 @@ import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 
 from riverrun.answers import AGAIN, Unreachable, refusal, retry_after
-from riverrun.files import beside
+from riverrun.files import PIPE, beside
 from riverrun.local import guard
 from riverrun.media.errors import UnsupportedMedia
 from riverrun.media.writer import part_of
@@ -23,7 +23,8 @@ from riverrun.streaming.problems import TooMany
 log = logging.getLogger(__name__)
 TRIES = 5  # of a request that is refused for now
 PATIENCE = 30.0  # seconds that one is put off at most, and that a cut reply is tried to be taken up
-PATH, DETECT = "/v1/audio/restorations", "/v1/detect"
+PATH, SPEECH = "/v1/audio/restorations", "/v1/audio/speech"
+DETECT = "/v1/detect"
 SUFFIXES = {".wav": "wav", ".flac": "flac", ".opus": "opus", ".ogg": "opus", ".oga": "opus", ".mp3": "mp3"}
 BUSY = (429, 503)
 
@@ -74,41 +75,31 @@ class Upload(io.FileIO):
         return data or b""
 
 
-class Restoration:
-    """One recording at the server: sent, its result fetched however often that is cut, and forgotten there."""
+class Fetch:
+    """A reply of the server as it is made: taken up however often it is cut, and in the end forgotten there."""
 
-    def __init__(self, http: httpx.AsyncClient, fields: Mapping[str, str], progress: Progress | None) -> None:
-        self.http, self.fields, self.progress = http, fields, progress
-        self.sent = self.size = self.received = 0  # bytes
-        self.path, self.token = "", ""
+    def __init__(
+        self, http: httpx.AsyncClient, path: str, came: Callable[[int], object] = lambda size: None
+    ) -> None:
+        """`came` is told how many bytes of it came."""
+        self.http, self.path, self.came = http, path, came
+        self.received = 0  # bytes
+        self.at, self.token = "", ""
 
-    def _told(self, sent: int) -> None:
-        self.sent = sent
-        if self.progress:
-            self.progress(self.sent, self.size, self.received)
-
-    async def pieces(self, source: str) -> AsyncGenerator[bytes, None]:
-        """Send a file; give the bytes of the result as they come. Raises what either side fails with."""
-        try:
-            with Upload(source, self._told) as file:
-                self.size = os.fstat(file.fileno()).st_size
-                upload = {"file": (Path(source).name, file)}
-                reply = await ask(
-                    self.http, lambda: self.http.build_request("POST", PATH, files=upload, data=self.fields)
-                )
-        except OSError as error:
-            raise UnsupportedMedia(f"{source} cannot be read: {error.strerror}") from error
-        self.path = f"{PATH}/{reply.headers['riverrun-session']}"
+    async def pieces(self, build: Callable[[], httpx.Request]) -> AsyncGenerator[bytes, None]:
+        """Ask; give the bytes of the reply as they come. Raises what the server fails with."""
+        reply = await ask(self.http, build)
+        self.at = f"{self.path}/{reply.headers['riverrun-session']}"
         self.token = reply.headers["riverrun-token"]
         while True:
             try:
                 async for piece in reply.aiter_raw():
                     self.received += len(piece)
-                    self._told(self.sent)
+                    self.came(self.received)
                     yield piece
                 return
             except httpx.TransportError as error:
-                log.info("the result of %s was cut after %d bytes: %s", source, self.received, error)
+                log.info("the reply at %s was cut after %d bytes: %s", self.at, self.received, error)
             finally:
                 await reply.aclose()
             reply = await self._again()
@@ -123,22 +114,22 @@ class Restoration:
             tries += 1
             try:
                 return await ask(
-                    self.http, lambda: self.http.build_request("GET", self.path, headers=headers), 1
+                    self.http, lambda: self.http.build_request("GET", self.at, headers=headers), 1
                 )
             except (Unreachable, AtCapacity, TooMany) as error:
                 if (spent := loop.time() - begun) > PATIENCE:
                     raise Unreachable(
                         f"{self.http.base_url} did not come back in {spent:.0f} s and {tries} attempts: the "
-                        f"{self.received} bytes of the result that came are dropped; send the file again"
+                        f"{self.received} bytes of the result that came are dropped; ask for it again"
                     ) from error
 
     async def forget(self) -> None:
         """Let the server free what it keeps of this; it does so by itself, if later."""
-        if self.path:
+        if self.at:
             try:
-                await self.http.delete(self.path, headers={"riverrun-token": self.token}, timeout=2.0)
+                await self.http.delete(self.at, headers={"riverrun-token": self.token}, timeout=2.0)
             except httpx.HTTPError as error:
-                log.debug("%s was not freed: %s", self.path, error)
+                log.debug("%s was not freed: %s", self.at, error)
 
 
 def place(source: str, out: str | None, form: str) -> tuple[str, str]:
@@ -171,21 +162,48 @@ async def restore(
     """Restore a file into another, whole or not at all; give its path."""
     named, form = place(source, out, form)
     target = Path(guard(source, named, force))
+    tell, sizes = progress or (lambda *sizes: None), [0, 0, 0]
+
+    def note(at: int, size: int) -> None:
+        sizes[at] = size
+        tell(*sizes)
+
+    try:
+        with Upload(source, lambda sent: note(0, sent)) as file:
+            sizes[1] = os.fstat(file.fileno()).st_size
+            work = Fetch(http, PATH, lambda came: note(2, came))
+            upload, data = {"file": (Path(source).name, file)}, {**fields, "response_format": form}
+            pieces = work.pieces(lambda: http.build_request("POST", PATH, files=upload, data=data))
+            return await _kept(work, pieces, target, form)
+    except OSError as error:
+        raise UnsupportedMedia(f"{source} cannot be read: {error.strerror}") from error
+
+
+async def speak(
+    http: httpx.AsyncClient, asked: Mapping[str, Any], out: str | None, form: str, force: bool
+) -> bytes | Path:
+    """Have a text said: into a file, whole or not at all, whose path is given, or else as bytes."""
+    form = form if out is None else place(out, out, form)[1]
+    work, body = Fetch(http, SPEECH), {**asked, "response_format": form}
+    pieces = work.pieces(lambda: http.build_request("POST", SPEECH, json=body))
+    if out is not None:
+        return await _kept(work, pieces, Path(guard(PIPE, out, force)), form)
+    with io.BytesIO() as file:
+        await _fill(work, pieces, file, form)
+        return file.getvalue()
+
+
+async def _kept(work: Fetch, pieces: AsyncGenerator[bytes, None], target: Path, form: str) -> Path:
+    """Write a reply into a file, whole or not at all; give its path."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = part_of(target)
-        work = Restoration(http, {**fields, "response_format": form}, progress)
         try:
-            with part.open("xb") as file:
-                async with aclosing(work.pieces(source)) as pieces:
-                    async for piece in pieces:
-                        file.write(piece)
-            if form == "wav":
-                measure(part)
+            with part.open("x+b") as file:
+                await _fill(work, pieces, file, form)
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
-            await work.forget()
     except OSError as error:
         raise UnsupportedMedia(f"{target} cannot be written: {error.strerror}") from error
     return target
@@ -203,20 +221,32 @@ async def detect(http: httpx.AsyncClient, source: str) -> Any:
     return reply.json()
 
 
-def measure(path: Path) -> None:
+async def _fill(work: Fetch, pieces: AsyncGenerator[bytes, None], file: BinaryIO, form: str) -> None:
+    """Write a reply into an empty file."""
+    try:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                file.write(piece)
+        if form == "wav":
+            measure(file)
+    finally:
+        await work.forget()
+
+
+def measure(file: BinaryIO) -> None:
     """Write the sizes into a WAV file that could not know them when it began. Source: RIFF, chunks of tag and size."""
-    size = path.stat().st_size
-    with path.open("r+b") as file:
-        if file.read(8) != b"RIFF\xff\xff\xff\xff":
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if file.read(8) != b"RIFF\xff\xff\xff\xff":
+        return
+    at = 12  # after RIFF, its size and WAVE
+    while at + 8 <= size:
+        file.seek(at)
+        tag, length = file.read(4), int.from_bytes(file.read(4), "little")
+        if tag == b"data":
+            file.seek(at + 4)
+            file.write(min(size - at - 8, 0xFFFFFFFF).to_bytes(4, "little"))
+            file.seek(4)
+            file.write(min(size - 8, 0xFFFFFFFF).to_bytes(4, "little"))
             return
-        at = 12  # after RIFF, its size and WAVE
-        while at + 8 <= size:
-            file.seek(at)
-            tag, length = file.read(4), int.from_bytes(file.read(4), "little")
-            if tag == b"data":
-                file.seek(at + 4)
-                file.write(min(size - at - 8, 0xFFFFFFFF).to_bytes(4, "little"))
-                file.seek(4)
-                file.write(min(size - 8, 0xFFFFFFFF).to_bytes(4, "little"))
-                return
-            at += 8 + length + length % 2
+        at += 8 + length + length % 2

@@ -1,4 +1,4 @@
-"""Speech from text in this process: a text of any length, sentence by sentence, in a voice."""
+"""Speech from text, in this process or at a server: a text of any length, sentence by sentence, in a voice."""
 
 import sys
 import time
@@ -13,6 +13,8 @@ from riverrun.files import PIPE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from riverrun.client import Manner as Told
+    from riverrun.link import Event
     from riverrun.media import Chunk
 
 HEARD = 15.0  # seconds of a recording that a voice is taken from
@@ -136,13 +138,79 @@ class Published:
         yield from tell(self.model, begun, chain((replace(begun, text=piece) for piece in pieces), more))
 
 
+class Served:
+    """A model of a server, by name or the first that speaks: text goes there as it comes, and so does sound come."""
+
+    def __init__(self, model: str | None, server: str, key: str | None) -> None:
+        from riverrun.blocking import Client
+        from riverrun.models.errors import InvalidRequest
+
+        self.server, self.key, self.model = server, key, model or ""
+        with Client(server, key) as client:
+            models, voices = client.models(), client.voices()
+        found = [m for m in models if "speak" in m["tasks"] and model in (None, m["id"])]
+        if not found:
+            raise InvalidRequest(f"{server} has no {f'model {model!r}' if model else 'model'} that speaks")
+        self.rate = round(found[0]["rate"])
+        self.names = tuple(dict.fromkeys(name for voice in voices for name in (voice["id"], voice["name"])))
+
+    def say(self, text: "str | Iterable[str]", voice: Voice, manner: Manner) -> "Iterator[Chunk]":
+        """As Voiced.say; markup is said when all of it is made."""
+        from io import BytesIO
+
+        from riverrun.blocking import Client
+        from riverrun.media import Chunk, read
+        from riverrun.models.errors import InvalidRequest
+
+        if voice.sound is not None:
+            raise InvalidRequest("voice is a recording: make it a voice of yours with `riverrun voices add`")
+        if manner.best_of > 1 or not manner.mark:
+            raise InvalidRequest(
+                "a server says each sentence once, and its settings tell whether with a mark"
+            )
+        told: Told = {"model": self.model, "voice": voice.name, "speed": manner.speed, "seed": manner.seed}
+        if manner.steps is not None:
+            told["steps"] = manner.steps
+        with Client(self.server, self.key) as client:
+            if isinstance(text, str) and text.lstrip().startswith("<speak"):
+                sound, rate = read(BytesIO(client.speak(text, **told)))
+                yield Chunk(sound, 0, rate, last=True)
+                return
+            with client.speech(rate=self.rate, on_event=_unsaid, **told) as speech:
+                yield from speech.through([text] if isinstance(text, str) else text)
+
+
+def _unsaid(event: "Event") -> None:
+    if event.name == "unsaid":
+        print(f"riverrun: {event.why}", file=sys.stderr)
+
+
+def _loaded(model: str | None, tokenizer: str | None, device: str) -> Voiced:
+    """A model by name, or in a file or folder. Raises CheckpointError, InvalidRequest."""
+    from riverrun.models.errors import InvalidRequest
+    from riverrun.models.registry import MODELS, for_task
+
+    name = model or for_task("speak")
+    path = MODELS[name].path if name in MODELS else Path(name)
+    if not path.exists():
+        raise InvalidRequest(
+            f"model is {name!r}, expected {for_task('speak')}, or a file or folder that is there"
+        )
+    folder = path if path.is_dir() else path.parent
+    if (folder / "config.json").exists():
+        return Published(path, Path(tokenizer) if tokenizer else folder, device)
+    return Lite(path, device)
+
+
 class Speaker:
     """A model and a voice made ready to say any number of texts."""
 
     def __init__(
         self,
-        model: str = "speak-lite",
+        model: str | None = None,
         *,
+        server: str | None = None,
+        key: str | None = None,
         voice: str | None = None,
         transcript: str = "",
         tokenizer: str | None = None,
@@ -156,22 +224,12 @@ class Speaker:
         """`model` is a name, what `riverrun train speech` made or a published checkpoint; `voice` a name or a file.
 
         A published checkpoint needs the `transcript` of the recording, and the folder of the `tokenizer` if that is
-        another. Raises CheckpointError or InvalidRequest if there is no such model or voice, MediaError for a recording
-        that is not usable.
+        another. With a `server`, model and voice are its own. Raises CheckpointError or InvalidRequest if there is no
+        such model or voice, MediaError for a recording that is not usable, StreamError if the server is not.
         """
-        from riverrun.models import MODELS, for_task
         from riverrun.models.errors import InvalidRequest
 
-        path = MODELS[model].path if model in MODELS else Path(model)
-        if not path.exists():
-            raise InvalidRequest(
-                f"model is {model!r}, expected {for_task('speak')}, or a file or folder that is there"
-            )
-        folder = path if path.is_dir() else path.parent
-        if (folder / "config.json").exists():
-            self.model: Voiced = Published(path, Path(tokenizer) if tokenizer else folder, device)
-        else:
-            self.model = Lite(path, device)
+        self.model: Voiced = Served(model, server, key) if server else _loaded(model, tokenizer, device)
         self.voice = self._voice(voice, transcript)
         if not 1 <= best_of <= MOST:
             raise InvalidRequest(f"best_of is {best_of}, expected 1 to {MOST}")

@@ -15,11 +15,11 @@ READ = 4096  # characters of a pipe that are read at once
 def speak(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say, or - for a pipe.")],
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="A model by name, what `riverrun train speech` made, or a published checkpoint's folder."
+            help="A name, what `riverrun train speech` made, or a published checkpoint; at a server, a name."
         ),
-    ] = "speak-lite",
+    ] = None,
     out: Annotated[
         str | None, typer.Option("--out", "-o", help="A file, or -. Default: speech.wav; of a pipe, a pipe.")
     ] = None,
@@ -33,6 +33,8 @@ def speak(
         str | None, typer.Option(help="The tokenizer's folder, if it is not the published checkpoint's.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    server: Annotated[str | None, typer.Option(help="Have it said there: http://HOST:PORT.")] = None,
+    key: Annotated[str | None, typer.Option(help="An API key of that server.", envvar="RIVERRUN_KEY")] = None,
     speed: Annotated[float, typer.Option(min=0.25, max=4, help="1.1 takes a tenth less time.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0,
     steps: Annotated[
@@ -54,8 +56,11 @@ def speak(
     """Say a text of any length, a sentence at a time."""
     from riverrun.speaker import Speaker
 
-    speaker = Speaker(model, voice=voice, transcript=transcript, tokenizer=tokenizer, device=device, speed=speed,
-                      seed=seed, steps=steps, best_of=best_of, mark=mark)  # fmt: skip
+    try:
+        speaker = Speaker(model, server=server, key=key, voice=voice, transcript=transcript, tokenizer=tokenizer,
+                          device=device, speed=speed, seed=seed, steps=steps, best_of=best_of, mark=mark)  # fmt: skip
+    except ValueError as error:  # of the address
+        raise typer.BadParameter(str(error)) from error
     if voices:
         for name in speaker.model.names:
             typer.echo(name)

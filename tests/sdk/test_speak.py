@@ -1,6 +1,8 @@
 """riverrun speak: a text becomes sound, with either kind of model, and what cannot be said is told in a line."""
 
+import asyncio
 import io
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,10 @@ from riverrun.models.speech.lite import SpeakLiteNet, save
 from riverrun.models.speech.reading.phonemes import LETTERS, PHONEMES
 from riverrun.speaker import Speaker
 from tests.models.speech.conftest import LONGCAT, letters
+from tests.models.speech.small import small
+from tests.models.toys import Smooth
 from tests.sdk.mutants import write
+from tests.streaming.serving import server
 
 __all__ = ["letters"]
 TEXT = "Hello there. It is 5 o'clock!"
@@ -158,3 +163,46 @@ def test_markup_is_pauses_and_paces(lite: Path) -> None:
     assert abs(paused - plain - 2 * speaker.rate) < 0.05 * speaker.rate
     fast = sum(len(chunk) for chunk in speaker.say('<speak><prosody rate="200%">Hello</prosody></speak>'))
     assert abs(fast / plain - 0.5) < 0.1
+
+
+def test_without_a_model_it_says_where_one_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert speak("Hello") == 1
+    assert "no weights come with task 'speak' yet" in capsys.readouterr().err
+
+
+def said(*arguments: str, text: str = "") -> tuple[int, bytes, str]:
+    """Exit status and both outputs of `riverrun speak`."""
+    command = [sys.executable, "-m", "riverrun.cli", "speak", *arguments]
+    done = subprocess.run(command, input=text.encode(), capture_output=True)
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+@pytest.mark.anyio
+async def test_a_server_says_it_into_a_file_or_a_pipe(tmp_path: Path) -> None:
+    async with server({"smooth": Smooth(), "small": small()}) as (at, _):
+        at = f"http://{at}"
+        quick, told = ("--server", at, "--steps", "1", "--seed", "3"), asyncio.to_thread
+        out = tmp_path / "hello.flac"
+        status, _, error = await told(said, "Hello there.", *quick, "--voice", "ben", "-o", str(out))
+        assert status == 0 and "first sound after" in error, error
+        piped = await told(said, "-", *quick, "--voice", "ben", text="Hello\nthere.")
+        assert piped[0] == 0 and piped[1].startswith(b"RIFF"), piped[2]
+        whole, rate = read(out)
+        sound = read(io.BytesIO(piped[1]))[0]
+        assert rate == 24_000 and len(whole) > 1000 and len(sound) == len(whole)
+        assert np.allclose(sound, whole, atol=1e-4)
+        marked = '<speak>Hi<break time="1s"/></speak>'
+        assert (await told(said, marked, *quick, "-o", str(tmp_path / "marked.wav")))[0] == 0
+        assert len(read(tmp_path / "marked.wav")[0]) > rate
+        names = await told(said, "", "--server", at, "--voices")
+        assert names[1].decode().split() == ["anna", "ben"]
+        for arguments, why in (
+            (["Hello", "--voice", "carl"], "voice is 'carl', expected one of anna, ben"),
+            (["Hello", "--voice", str(out)], "voice is a recording"),
+            (["Hello", "--model", "smooth"], "has no model 'smooth' that speaks"),
+            (["\u65e5\u672c\u8a9e"], "nothing that can be said"),
+        ):
+            status, _, error = await told(said, *arguments, *quick, "-o", str(tmp_path / "not.wav"))
+            assert status == 1 and why in error and "Traceback" not in error
+    assert {path.name for path in tmp_path.iterdir()} == {"hello.flac", "marked.wav"}
+    assert (await told(said, "Hello", "--server", "nowhere"))[0] == 2

@@ -22,16 +22,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riverrun.answers import Unreachable
-from riverrun.client import AsyncClient
+from riverrun.client import SPEECH_RATE, AsyncClient, Talk
 from riverrun.link import Event
 from riverrun.live import AsyncStream
 from riverrun.models.errors import InvalidRequest
-from riverrun.playout import FINE, Playout, Take
+from riverrun.playout import FINE, LEAD, Playout, Take
 from riverrun.streaming.errors import AtCapacity, StreamError
 from riverrun.streaming.problems import TooMany
 from riverrun.usage import Usage, listener, usage
 
 RATE, FRAME = 48_000, 960  # Hz; ticks of 20 ms
+TEXT = (
+    "The water came up over the road in the night, and nobody had seen it.",
+    "We walked along the river until the houses ended and the fields began.",
+    "She asked him twice what the letter said, but he only shook his head.",
+    "It was the last train of the year, and there were three of us in it.",
+)  # a turn is two of these
+DUE = 0.25  # seconds in which the first sound of a text is due
 LOOP = 5.0  # seconds of speech that are said over and over
 GOLDEN = 0.618
 GRACE = 10.0  # seconds after its end within which a stream must be over
@@ -43,7 +50,10 @@ Sound = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Plan:
-    """Sessions that begin evenly over `ramp` seconds and speak for `seconds` each, asking for the delay `live`."""
+    """Sessions that begin evenly over `ramp` seconds and last for `seconds` each.
+
+    They speak and ask for the delay `live`, or with the task "speak" have texts said to them, one after the other.
+    """
 
     url: str
     sessions: int = 8
@@ -78,7 +88,7 @@ async def drive(plan: Plan) -> list[Take]:
     async with AsyncClient(plan.url, plan.key) as client:
         plan = await _named(client, plan)
         begun = asyncio.get_running_loop().time()
-        if plan.transport == "webrtc":
+        if plan.transport == "webrtc" and plan.task != "speak":
             from riverrun.caller import packets
 
             sent = packets(speech())
@@ -88,6 +98,8 @@ async def drive(plan: Plan) -> list[Take]:
             phase = FRAME / RATE * (GOLDEN * number % 1)  # no two speak in step
             due = begun + plan.ramp * number / plan.sessions + phase
             await asyncio.sleep(due - asyncio.get_running_loop().time())
+            if plan.task == "speak":
+                return await _listen(client, plan, number)
             if plan.transport == "webrtc":
                 return await _call(client, plan, sent)
             return await _stream(client, plan, sounds[number % len(sounds)])
@@ -128,6 +140,8 @@ async def _child(plan: Plan) -> tuple[list[Take], float]:
 
 async def _named(client: AsyncClient, plan: Plan) -> Plan:
     """A plan with its model: the server's first for the task. Raises InvalidRequest."""
+    if (plan.task, plan.transport) == ("speak", "webrtc"):
+        raise InvalidRequest("transport is webrtc, which takes no text: use ws")
     if plan.model:
         return plan
     models = await client.models()
@@ -143,23 +157,27 @@ class Session:
     """One session that runs: what is heard of it so far."""
 
     seconds: float
+    rate: int = RATE
     take: Take = field(default_factory=Take)
-    playout: Playout = field(default_factory=lambda: Playout(RATE))
-    begun: float = 0.0  # when the first sample was spoken
+    playout: Playout = field(init=False)
+    begun: float = 0.0  # when the first sample was spoken, or the session began to listen
     over: int = 0  # tick up to which something is to be heard
+
+    def __post_init__(self) -> None:
+        self.playout = Playout(self.rate)
 
     def hear(self, pts: int, ticks: int, at: float) -> None:
         """Note sound that arrived, by the ticks in which it was spoken."""
         self.take.late[round(FINE * self.playout.hear(pts, ticks, at))] += 1
-        self.take.delay[round(FINE * (at - self.begun - pts / RATE))] += 1
+        self.take.delay[round(FINE * (at - self.begun - pts / self.rate))] += 1
 
     def tell(self, event: Event) -> None:
         """Note what befell the stream."""
         match event.name:
             case "overrun":
-                self.take.dropped += event.ticks / RATE
+                self.take.dropped += event.ticks / self.rate
             case "skipped":
-                self.take.skipped += event.ticks / RATE
+                self.take.skipped += event.ticks / self.rate
             case "lost":
                 self.take.lost += 1
             case "resumed":
@@ -185,7 +203,7 @@ async def noted(session: Session) -> AsyncIterator[None]:
         async with asyncio.timeout(session.seconds + GRACE):
             yield
     except (AtCapacity, TooMany) as error:
-        take.outcome, take.error = "refused", type(error).__name__
+        take.outcome, take.error = "failed" if take.first else "refused", type(error).__name__
         take.retry_after = getattr(error, "retry_after", None)
     except StreamError as error:
         take.outcome, take.error = "failed", f"{type(error).__name__}: {error}"[:200]
@@ -193,7 +211,7 @@ async def noted(session: Session) -> AsyncIterator[None]:
         take.outcome, take.error = "failed", f"not over {GRACE:g} s after its end"
     if take.outcome != "refused":
         take.seconds = session.seconds
-        whole = round(session.seconds * RATE) // FRAME * FRAME
+        whole = round(session.seconds * session.rate) // FRAME * FRAME
         session.playout.end(whole if take.outcome == "failed" else session.over)
         take.note(session.playout)
 
@@ -220,6 +238,43 @@ async def _talk(stream: AsyncStream, session: Session, sound: Sound) -> None:
     async for _, due in session.paced():
         await stream.feed(next(frames), due)
     await stream.finish()
+
+
+async def _listen(client: AsyncClient, plan: Plan, number: int) -> Take:
+    """One session of turns: each text is said when the one before it has been played, as to who talks with an agent."""
+    session, loop = Session(plan.seconds, SPEECH_RATE), asyncio.get_running_loop()
+    async with noted(session):
+        session.begun = due = loop.time()
+        until, turn = due + plan.seconds, number
+        while due < until:
+            session.take.own[round(FINE * (loop.time() - due))] += 1
+            session.take.note(session.playout)
+            session.playout, session.over = Playout(session.rate), 0
+            text = " ".join((TEXT[turn % len(TEXT)], TEXT[(turn + 1) % len(TEXT)]))
+            due = await _turn(client, plan, session, text, until)
+            turn += 1
+            await asyncio.sleep(min(due, until) - loop.time())
+    return session.take
+
+
+async def _turn(client: AsyncClient, plan: Plan, session: Session, text: str, until: float) -> float:
+    """Have a text said; give when it has been played. What comes after the end of the session is not waited for."""
+    loop, playout, take = asyncio.get_running_loop(), session.playout, session.take
+    talk: Talk = {"model": plan.model, "rate": session.rate, "live": DUE, "format": "pcm16"}
+    talk["on_event"] = session.tell
+    async with client.speech(**talk) as speech:
+        said = loop.time()
+        await speech.say(text)
+        await speech.finish()
+        async for chunk in speech:
+            now = loop.time()
+            if playout.first is None:
+                take.first[round(FINE * (now - said))] += 1
+            take.late[round(FINE * playout.hear(chunk.pts, len(chunk), now))] += 1
+            session.over = chunk.end
+            if now >= until:
+                break
+    return playout.turn(session.over) + LEAD
 
 
 async def _call(client: AsyncClient, plan: Plan, sent: Sequence[bytes]) -> Take:

@@ -65,10 +65,10 @@ class Playout:
 
 @dataclass
 class Take:
-    """One stream as it went.  # times in seconds; `late`, `delay`, `own`: counted by whole 1/FINE s
+    """One session as it went.  # times in seconds; `late`, `delay`, `first`, `own`: counted by whole 1/FINE s
 
-    `late` as Playout.hear says, `delay` from a chunk's first sample being spoken to its arrival, `own` by how much
-    frames were sent too late: that is the tester's fault.
+    `late` as Playout.hear says, `delay` from a chunk's first sample being spoken to its arrival, `first` from a text
+    to its first sound, `own` by how much what is sent was sent too late: that is the tester's fault.
     """
 
     outcome: str = "held"  # or refused, failed
@@ -80,6 +80,7 @@ class Take:
     underruns: int = 0
     late: Counter[int] = field(default_factory=Counter)
     delay: Counter[int] = field(default_factory=Counter)
+    first: Counter[int] = field(default_factory=Counter)
     own: Counter[int] = field(default_factory=Counter)
     dropped: float = 0.0
     skipped: float = 0.0
@@ -92,15 +93,17 @@ class Take:
         return self.outcome == "held" and self.worst <= WORST
 
     def note(self, playout: Playout) -> None:
-        """Take over what a listener heard."""
-        self.worst, self.silent = playout.worst / playout.rate, playout.silent / playout.rate
-        self.underruns = playout.underruns
+        """Take over what a listener heard, beside what was heard before."""
+        self.worst = max(self.worst, playout.worst / playout.rate)
+        self.silent += playout.silent / playout.rate
+        self.underruns += playout.underruns
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Take":
         """What `vars` gave, after it was JSON."""
         counted = {
-            name: Counter({int(k): v for k, v in values[name].items()}) for name in ("late", "delay", "own")
+            name: Counter({int(k): v for k, v in values[name].items()})
+            for name in ("late", "delay", "first", "own")
         }
         return cls(**{**values, **counted})
 
@@ -141,6 +144,7 @@ class Report:
     silent: float  # share of what was spoken
     late: Spread | None
     delay: Spread | None
+    first: Spread | None  # sound
     own: Spread | None
     dropped: float
     skipped: float
@@ -177,6 +181,7 @@ def report(takes: Sequence[Take]) -> Report:
         silent=total("silent") / spoken if spoken else 0.0,
         late=spread("late"),
         delay=spread("delay"),
+        first=spread("first"),
         own=spread("own"),
         dropped=total("dropped"),
         skipped=total("skipped"),

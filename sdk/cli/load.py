@@ -25,7 +25,10 @@ def load(
     task: Annotated[
         str, typer.Option(help="What they ask for; the server's first model for it.")
     ] = "restore",
-    minutes: Annotated[float, typer.Option(min=0.01, help="How long each speaks.")] = 1.0,
+    model: Annotated[
+        str | None, typer.Option(help="Which model, by its name there. Default: by task.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0.01, help="How long each lasts.")] = 1.0,
     transport: Annotated[Literal["ws", "webrtc"], typer.Option(help="How sound travels.")] = "ws",
     ramp: Annotated[
         float | None, typer.Option(min=0, help="Seconds over which they begin. Default: N / 10.")
@@ -35,14 +38,16 @@ def load(
     key: Annotated[str | None, typer.Option(help="The server's API key.", envvar="RIVERRUN_KEY")] = None,
     aim: Annotated[float, typer.Option(min=0, max=1, help="The least continuity for exit status 0.")] = 0.99,
 ) -> None:
-    """Drive live sessions at the pace of speech; print continuity, lateness, delay, processor time and memory."""
+    """Drive live sessions at the pace of speech; print continuity, lateness, delay, processor time and memory.
+
+    With --task speak each session has text after text said, and the time to the first sound is printed.
+    """
     import asyncio
 
     from riverrun.load import Plan
 
-    plan = Plan(
-        url or "", sessions, 60 * minutes, sessions / 10 if ramp is None else ramp, transport, task, key=key
-    )
+    begun = sessions / 10 if ramp is None else ramp
+    plan = Plan(url or "", sessions, 60 * minutes, begun, transport, task, model or "", key=key)
     values = asyncio.run(_run(plan, processes))
     if json:
         from json import dumps
@@ -54,12 +59,14 @@ def load(
 async def _run(plan: "Plan", processes: int) -> dict[str, Any]:
     """Drive a plan, at a server of its own if it names none; print and give the figures."""
     from dataclasses import replace
+    from json import dumps
 
     from riverrun.load import process, serving
 
     if plan.url:
         return await _driven(plan, processes, process(plan.url))
-    async with serving(plan.sessions) as (url, pid):
+    models = {"models": dumps([plan.model])} if plan.model else {}
+    async with serving(plan.sessions, **models) as (url, pid):
         return await _driven(replace(plan, url=url), processes, pid)
 
 
@@ -113,7 +120,10 @@ def show(plan: "Plan", found: "Report", server: dict[str, float] | None, own: fl
         ("worst underrun", f"{1000 * found.worst:.0f} ms"),
         ("underruns, silent", f"{found.underruns}, {found.silent:.2%}"),
         ("lateness p50, p99, most", _spread(found.late)),
-        ("delay p50, p99, most", _spread(found.delay)),
+        (
+            f"{'first sound (TTFA)' if found.first else 'delay'} p50, p99, most",
+            _spread(found.first or found.delay),
+        ),
         ("dropped, skipped", f"{found.dropped:.2f} s, {found.skipped:.2f} s"),
         ("connections lost, resumed", f"{found.lost}, {found.resumed}"),
         ("server", _server(server)),

@@ -11,8 +11,10 @@ import pytest
 
 import riverrun
 from riverrun.load import GRACE, RATE, Plan, drive, process, speech, spread
-from riverrun.playout import report
+from riverrun.playout import Take, report
+from riverrun.streaming import admission
 from riverrun.usage import slope, usage
+from tests.models.speech.small import small, stored
 from tests.sdk.cutting import proxy
 from tests.streaming.serving import server
 
@@ -192,3 +194,41 @@ async def test_without_a_url_it_has_a_server_of_its_own(tiny: str) -> None:
     assert "2, 0, 0" in out
     if Path("/proc/self/stat").exists():
         assert "MiB" in out
+
+
+async def test_texts_are_said_to_every_session_and_the_first_sound_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission, "LIMIT", 1e9)  # however slow this machine is
+    monkeypatch.setattr(admission, "feasible", lambda *_: True)
+    async with server({"small": small()}) as (at, hub):
+        takes = await drive(plan(at, sessions=2, task="speak", seconds=1.5))
+        assert not hub.streams
+    for take in takes:
+        assert (take.outcome, take.error, take.seconds) == ("held", "", 1.5)
+        assert take.first.total() >= 1 and take.own.total() >= 1 and take.late.total() >= 1
+        assert min(take.first) >= 0 and not take.delay
+    found = report(takes)
+    assert found.first and found.first.p50 <= found.first.p99 and found.delay is None
+    assert [Take.of(json.loads(json.dumps(vars(take)))) for take in takes] == takes
+
+
+async def test_a_speech_that_a_full_server_refuses_is_no_failure() -> None:
+    async with server({"small": small()}, streams={"sessions": 1}) as (at, _):
+        found = report(await drive(plan(at, sessions=2, task="speak", seconds=1.5, ramp=0.1)))
+    assert (found.sessions, found.opened, found.refused, found.failed) == (2, 1, 1, 0)
+
+
+async def test_who_does_not_speak_or_speaks_over_webrtc_is_told() -> None:
+    async with server() as (at, _):
+        with pytest.raises(riverrun.InvalidRequest, match="'speak'.*restore"):
+            await drive(plan(at, task="speak"))
+        with pytest.raises(riverrun.InvalidRequest, match="webrtc"):
+            await drive(plan(at, task="speak", transport="webrtc"))
+
+
+async def test_the_command_prints_how_soon_speech_is_heard(tmp_path: Path) -> None:
+    command = ("--task", "speak", "--sessions", "1", "--minutes", "0.02", "--aim", "0")
+    status, out, said = await told(*command, "--model", stored(tmp_path))
+    assert status == 0, said
+    assert "first sound (TTFA)" in out and "continuity C100" in out and "1, 0, 0" in out

@@ -24,19 +24,26 @@ ADDRESS = "127.0.0.1:8000"
 
 @pytest.fixture
 def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the blocks take for granted: a recording, samples, a microphone and a loudspeaker."""
+    """What the blocks take for granted: a recording, samples, a microphone, tokens and a loudspeaker."""
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "in.wav", tone(48_000, 1, 1.0), 48_000, "pcm_s16le")
     samples, played = tone(48_000, 1, 0.5)[:, 0], list[Any]()
     microphone = [samples[at : at + 960] for at in range(0, len(samples), 960)]
-    return {"samples": samples, "microphone": microphone, "play": played.append, "played": played}
+    tokens = ["Hel", "lo ", "the", "re."]
+    return {
+        "samples": samples,
+        "microphone": microphone,
+        "tokens": tokens,
+        "play": played.append,
+        "played": played,
+    }
 
 
 def test_the_readme_shows_python() -> None:
-    assert len(BLOCKS) == 4 and sum(ADDRESS in block for block in BLOCKS) == 3
+    assert len(BLOCKS) == 6 and sum(ADDRESS in block for block in BLOCKS) == 5
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["here", "client", "async client", "openai"])
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[0])
 async def test_a_block_runs(block: str, names: dict[str, Any]) -> None:
     if ADDRESS not in block:
         exec(block, names)
@@ -56,7 +63,11 @@ async def test_a_block_runs(block: str, names: dict[str, Any]) -> None:
         assert read(made)[0].shape == (48_000, 1)
     if "openai" in names:
         assert len(b"".join(names["played"])) > 2 * 1000
-    elif names["played"]:
+    elif names["played"] and "speech" not in names:
         assert len(np.concatenate(names["played"])) <= 24_000
     if "parts" in names:
         assert len(np.concatenate(names["parts"])) == 48_000
+    if "speech" in names:
+        assert np.concatenate(names["played"]).any() and read(Path("morning.flac"))[0].any()
+    if "spoken" in names:
+        assert names["words"] == ["Yes"] and np.concatenate(names["spoken"]).any()

@@ -35,9 +35,9 @@ class Recipe:
 
     Units: `minutes` of wall clock (or `steps`, whichever ends first); `frames` of latents a step and process, in
     clips of similar length; `heard` frames of a voice. Shares of clips learn with no text (`silent`) and with no voice
-    (`unknown`). With `guidance` the velocity goes that much further the way of text and voice in the share `folded` of
-    the time, so that one evaluation does what guidance takes two for (arXiv 2502.12154). With `half` layers compute in
-    bfloat16.
+    (`unknown`). With `guidance` w the velocity learns to go that share further the way of text and voice in the share
+    `folded` of the time, so that one evaluation does what guidance of 1 / (1 - w) takes two for (arXiv 2502.12154).
+    With `half` layers compute in bfloat16. Raises ValueError for guidance of 1 or more, which goes further for ever.
     """
 
     minutes: float = 60
@@ -54,6 +54,10 @@ class Recipe:
     seed: int = 0
     save_minutes: float = 2
     log_seconds: float = 10
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.guidance < 1:
+            raise ValueError(f"guidance is {self.guidance}, expected 0 or more, and less than 1")
 
 
 @dataclass(frozen=True)

@@ -165,9 +165,10 @@ def test_markup_is_pauses_and_paces(lite: Path) -> None:
     assert abs(fast / plain - 0.5) < 0.1
 
 
-def test_without_a_model_it_says_where_one_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
-    assert speak("Hello") == 1
-    assert "no weights come with task 'speak' yet" in capsys.readouterr().err
+def test_without_a_model_the_one_in_the_package_speaks(tmp_path: Path) -> None:
+    assert speak("Hello there.", "-o", str(tmp_path / "a.wav")) == 0
+    sound, rate = read(tmp_path / "a.wav")
+    assert rate == 24_000 and 0.4 < len(sound) / rate < 3 and np.abs(sound).max() > 0.02
 
 
 def said(*arguments: str, text: str = "") -> tuple[int, bytes, str]:

@@ -69,7 +69,7 @@ async def test_the_list_of_models_says_which_speaks_and_in_which_voices(at: tupl
     async with httpx.AsyncClient(base_url=f"http://{at[0]}") as client:
         other, speaker = (await client.get("/v1/models")).json()["data"]
     assert (other["speaks"], other["voices"], other["task"]) == (False, [], "restore")
-    assert (speaker["speaks"], speaker["voices"], speaker["task"]) == (True, ["anna", "ben"], "speech")
+    assert (speaker["speaks"], speaker["voices"], speaker["task"]) == (True, ["anna", "ben"], "speak")
 
 
 async def test_it_is_the_model_alone_that_is_heard(at: tuple[str, Hub], model: SpeakLite) -> None:
@@ -99,7 +99,7 @@ async def test_several_inputs_are_said_one_after_the_other(at: tuple[str, Hub]) 
 async def test_markup_is_followed(at: tuple[str, Hub]) -> None:
     plain = len((await say(at[0], input="<speak>Hi</speak>")).content)
     paused = len((await say(at[0], input='<speak>Hi<break time="1s"/></speak>')).content)
-    assert abs(paused - plain - 2 * RATE) <= 2 * 240
+    assert abs(paused - plain - 2 * RATE) <= 0.2 * 2 * RATE, "and it changes how the word beside it is said"
 
 
 @pytest.mark.parametrize(

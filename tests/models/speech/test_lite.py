@@ -311,10 +311,15 @@ def test_batches_are_of_similar_length_with_a_voice_of_the_same_person() -> None
 
 def test_clips_are_measured_with_the_same_noise_and_each_once() -> None:
     clips, dit, cpu = utterances(20), SpeakLiteNet(CHUNKS, FRAMES).dit, torch.device("cpu")
-    recipe = Recipe(frames=120, heard=9, guidance=1.0)
+    recipe = Recipe(frames=120, heard=9, guidance=0.5)
     batches = list(Draws(clips, recipe, cpu).all())
     assert len(batches) > 1 and sum(len(batch.latents) for batch in batches) == 20
     state = torch.get_rng_state()
     first, again = (checked(dit, recipe, clips, cpu) for _ in range(2))
     assert first == again and first["heldout_flow"] > 0 < first["heldout_timing"]
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_guidance_that_never_ends_is_refused() -> None:
+    with pytest.raises(ValueError, match="guidance is 1, expected 0 or more, and less than 1"):
+        Recipe(guidance=1)

@@ -24,10 +24,11 @@ from riverrun.streaming.stream import Stream
 from riverrun.streaming.wire import Open
 
 if TYPE_CHECKING:
+    from riverrun.streaming.cast import Cast
     from riverrun.streaming.jobs.desk import Desk
+    from riverrun.streaming.peer import Peer
     from riverrun.streaming.replies import Reply
     from riverrun.streaming.voices.library import Library
-    from riverrun.streaming.webrtc import Call, Peer
     from riverrun.streaming.ws import Link
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Hub:
         self.links: dict[str, Link] = {}  # WebSocket streams, by session
         self.replies: dict[str, Reply] = {}  # of uploads, by session
         self.calls: dict[str, Peer] = {}  # callers and listeners over WebRTC
-        self.casts: dict[str, Call] = {}  # the callers, by the names they are heard under
+        self.casts: dict[str, Cast] = {}  # what may be listened to, by name
         self.decoding = 0  # uploads
         self.reading = (
             asyncio.Lock()

@@ -21,7 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from riverrun.models import MODELS, load
 from riverrun.models.contract import Spec, StreamModel
-from riverrun.streaming import detections, logs, restorations, speeches, webrtc, whip
+from riverrun.streaming import detections, logs, peer, restorations, speeches, whip
 from riverrun.streaming import status as operation
 from riverrun.streaming.access import Access, digest
 from riverrun.streaming.handle import Handle
@@ -146,7 +146,7 @@ async def drain(hub: Hub, now: Callable[[], bool] = lambda: True) -> None:
         await hub.desk.stop()  # its lines are taken up when the server is back
     while hub.streams and hub.clock() < hub.until and not now():
         await asyncio.sleep(LOOK)
-    calls = asyncio.create_task(webrtc.stop(hub.calls.values()))
+    calls = asyncio.create_task(peer.stop(hub.calls.values()))
     for link in list(hub.links.values()):
         if link.grace:
             await link.end("shutdown")  # nobody is there to be told

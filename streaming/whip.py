@@ -1,7 +1,7 @@
 """Calls over HTTP: WHIP (RFC 9725) to send, WHEP (draft-ietf-wish-whep) to listen, and offers for both at once."""
 
+import math
 import re
-import secrets
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,16 +10,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from riverrun.models.errors import InvalidRequest, ModelError
 from riverrun.streaming import sdp, wire
 from riverrun.streaming.access import address
+from riverrun.streaming.cast import NAME, Cast, free
 from riverrun.streaming.errors import AtCapacity, ProtocolError, StreamError
+from riverrun.streaming.opus import RATE, Mouth
+from riverrun.streaming.peer import Peer
 from riverrun.streaming.problems import Conflict, NotFound, Precondition, TooBig, WrongType
-from riverrun.streaming.webrtc import RATE, Call, Listener, Peer
+from riverrun.streaming.webrtc import Call, Listener
 
 if TYPE_CHECKING:
     from riverrun.streaming.hub import Hub
 
 router = APIRouter()
 SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
-NAME = r"^[A-Za-z0-9_.-]{1,64}$"
 AGAIN = 2.0  # seconds until a listener may ask again for what nobody sends
 ANSWER: dict[int | str, dict[str, Any]] = {201: {"content": {SDP: {}}, "description": "The answer."}}
 OFFER = {"requestBody": {"required": True, "content": {SDP: {"schema": {"type": "string"}}}}}
@@ -53,12 +55,12 @@ async def publish(
     offer = await _body(request, SDP)
     values = {name: v for name, v in {"strength": strength, "seed": seed}.items() if v is not None}
     call, answer = await _call(hub, offer, pipeline, values, stream, address(request))
-    return _created(hub, call, answer, f'</v1/whep/{call.name}>; rel="alternate"; type="{SDP}"')
+    return _created(hub, call, answer, f'</v1/whep/{call.cast.name}>; rel="alternate"; type="{SDP}"')
 
 
 @router.post("/v1/whep/{stream}", status_code=201, responses=ANSWER, openapi_extra=OFFER)
 async def listen(request: Request, stream: str) -> Response:
-    """Listen to what a call gives."""
+    """Listen to what is heard under a name."""
     hub: Hub = request.app.state.hub
     offer = await _body(request, SDP)
     listener = Listener(_room(hub), _cast(hub, stream))
@@ -97,7 +99,7 @@ async def duplex(request: Request, offer: Offer) -> dict[str, str]:
     """Begin a call both ways."""
     hub: Hub = request.app.state.hub
     call, answer = await _call(hub, offer.sdp, offer.model, offer.request, offer.stream, address(request))
-    return {"sdp": answer, "type": "answer", "call": f"/v1/calls/{call.id}", "stream": call.name}
+    return {"sdp": answer, "type": "answer", "call": f"/v1/calls/{call.id}", "stream": call.cast.name}
 
 
 @router.patch("/v1/calls/{call}", status_code=204, openapi_extra=PATCH)
@@ -135,19 +137,16 @@ async def _call(
     """Open a stream for an offer and answer it; if anything fails, nothing is left of either."""
     if model not in hub.models:
         raise NotFound(f"there is no pipeline {model!r}, expected one of {', '.join(hub.models)}")
-    if name in hub.casts:
-        raise Conflict(f"stream {name!r} is being sent already: choose another name, or end that call")
+    free(hub, name)
     sdp.offer(offer)  # refused before anything is opened
     wanted = wire.Open(model, values, RATE, 2 if sdp.stereo(offer) else 1, live=hub.settings.streams.delay)
     stream = await _room(hub).open(wanted, "webrtc", address)
     try:
-        if name in hub.casts:  # since we looked
-            raise Conflict(f"stream {name!r} is being sent already")
-        call = Call(_room(hub), stream, name or secrets.token_urlsafe(9))
+        room, mouth = _room(hub), Mouth(stream.channels, math.ceil(stream.latency * RATE))
+        call = Call(room, stream, Cast(hub, name, mouth, stream.log))
     except BaseException:
         await stream.close()
         raise
-    hub.casts[call.name] = call
     return call, await _begin(hub, call, offer)
 
 
@@ -171,7 +170,7 @@ def _room(hub: "Hub") -> "Hub":
     return hub
 
 
-def _cast(hub: "Hub", name: str) -> Call:
+def _cast(hub: "Hub", name: str) -> Cast:
     if not re.match(NAME, name):
         raise NotFound(f"{name[:80]!r} cannot be the name of a stream")
     if name not in hub.casts:

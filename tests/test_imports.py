@@ -142,7 +142,7 @@ def test_sdk_imports_what_is_heavy_inside_functions() -> None:
 @pytest.mark.parametrize(
     ("library", "doors"),
     [
-        ("av", ("media/", "streaming/webrtc.py", "sdk/caller.py")),
+        ("av", ("media/", "streaming/opus.py", "sdk/caller.py")),
         (
             "torch",
             (
@@ -158,8 +158,8 @@ def test_sdk_imports_what_is_heavy_inside_functions() -> None:
         ("threading", ("streaming/batch.py", "streaming/lane.py", "streaming/shelf.py", "sdk/blocking.py")),
         ("concurrent", ("streaming/lane.py",)),
         ("asyncio", ("streaming/", "sdk/")),
-        ("aiortc", ("streaming/webrtc.py", "sdk/caller.py")),
-        ("aioice", ("streaming/webrtc.py",)),
+        ("aiortc", ("streaming/peer.py", "streaming/cast.py", "streaming/webrtc.py", "sdk/caller.py")),
+        ("aioice", ("streaming/peer.py",)),
         ("diffusers", ("models/",)),
         ("transformers", ("models/",)),
         ("onnxruntime", ("models/evaluation/", "models/training/")),

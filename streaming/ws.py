@@ -5,8 +5,7 @@ import hmac
 import logging
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
+from collections.abc import Coroutine
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -16,11 +15,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from riverrun.media import Chunk
 from riverrun.media.chunk import Array
-from riverrun.models.errors import InvalidRequest
 from riverrun.streaming import wire
 from riverrun.streaming.access import address, owner
 from riverrun.streaming.controls import Controls
 from riverrun.streaming.errors import ProtocolError, StreamError, TooSlow
+from riverrun.streaming.inbox import Inbox
 from riverrun.streaming.journal import Intake, Journal
 from riverrun.streaming.outgoing import Outgoing, joined
 from riverrun.streaming.problems import EXPECTED, NotFound, body, kind_of, retry_after
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PROTOCOL = "riverrun.v1"
 FRAME = 0.25  # seconds, the longest frame either side sends
-WAITING = 1024  # frames and controls that may wait to be fed
-TYPED = 1 << 17  # characters that may wait to be said
 
 
 class Replaced(StreamError):
@@ -64,13 +61,10 @@ class Link:
         self.over: str | None = None  # why the stream has ended
         self.failure: Exception | None = None
         self.kind, _, _ = wire.FORMATS[wanted.format]
-        self.inbox: deque[Callable[[], Awaitable[None]]] = deque()  # what came, to be done in turn
-        self.waiting = self.typed = 0  # ticks and characters in it
-        self.texts: deque[wire.Text] | None = None  # those that its last entry says, if it does
-        self.taken = self.said = -1  # seq of the last text that came, and of the last that is said
+        self.inbox = Inbox(stream, self.say)
+        self.waiting = 0  # ticks in it
         self.made = 0  # the tick after all output so far
-        self.filled = asyncio.Event()
-        self.tasks = [asyncio.create_task(self._guard(part())) for part in (self._pump, self._fill)]
+        self.tasks = [asyncio.create_task(self._guard(part())) for part in (self._pump, self.inbox.run)]
         self.grace: asyncio.Task[None] | None = None
 
     def opened(self) -> str:
@@ -171,15 +165,6 @@ class Link:
                 self.changed.set()
                 return
 
-    async def _fill(self) -> None:
-        """Do what came, in turn. Apart from reading, so that acks are heard while there is no room for more input."""
-        while True:
-            self.filled.clear()
-            while self.inbox:
-                work = self.inbox.popleft()
-                await work()
-            await self.filled.wait()
-
     async def _feed(self, frame: wire.Frame, data: Array, arrived: float) -> None:
         """Feed a frame, and say that it is safe."""
         dropped = 0
@@ -211,59 +196,12 @@ class Link:
 
     # What a client says
 
-    def later(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Have something done after all that came before it. Raises ProtocolError."""
-        if len(self.inbox) >= WAITING:
-            raise ProtocolError(
-                f"{WAITING} frames and controls wait already: wait for acks, send longer frames"
-            )
-        self.texts = None
-        self.inbox.append(work)
-        self.filled.set()
-
-    def text(self, control: wire.Text) -> None:
-        """Take text; what comes while other text waits is said with it. Raises ProtocolError."""
-        if -1 < control.seq <= self.taken:
-            return
-        if self.typed + len(control.text) > TYPED:
-            raise ProtocolError(
-                f"{self.typed} characters wait to be said, the limit is {TYPED}: wait for words"
-            )
-        self.typed += len(control.text)
-        self.taken = max(self.taken, control.seq)
-        if self.texts is None:
-            texts = deque([control])
-            self.later(partial(self._say, texts))
-            self.texts = texts
-        elif (last := self.texts[-1]).context == control.context and not last.flush:
-            self.texts[-1] = replace(control, text=last.text + control.text)
-        else:
-            self.texts.append(control)
-
-    async def _say(self, texts: deque[wire.Text]) -> None:
-        """Say what came, until nothing more has."""
-        speech = self.stream
-        if not isinstance(speech, Speech):
-            raise ProtocolError(f"{self.wanted.model} takes sound, no text")
-        begun = speech.round
-        while texts and speech.round == begun:
-            control = texts.popleft()
-            self.texts = None if self.texts is texts and not texts else self.texts
-            self.typed -= len(control.text)
-            try:
-                await speech.say(control.text, control.context, control.flush)
-            except InvalidRequest as error:
-                self.say("error", **body(error), fatal=False, context=control.context)
-            if control.seq >= 0:
-                self.said = control.seq
-                self.say("said", seq=self.said)
-
     def again(self) -> None:
         """Tell a client who comes back what of its text is said, and words that it may not have heard of."""
         if not isinstance(self.stream, Speech):
             return
-        if self.said >= 0:
-            self.say("said", seq=self.said)
+        if self.inbox.said >= 0:
+            self.say("said", seq=self.inbox.said)
         heard = self.journal.frames[0][0].pts if self.journal.frames else self.made
         late = [word for word in self.stream.words if word.ends > heard - self.wanted.rate]
         for context, words in groupby(late, lambda word: word.context):
@@ -271,18 +209,10 @@ class Link:
 
     async def clear(self, sent: int, control: wire.Clear) -> None:
         """Drop what waits to be said, and what was said and not sent; `sent` is the last frame that was."""
-        speech = self.stream
-        if not isinstance(speech, Speech):
-            raise ProtocolError(f"{self.wanted.model} takes sound, no text")
-        self.inbox = deque(work for work in self.inbox if getattr(work, "func", None) != self._say)
-        self.texts, self.typed = None, 0
         start = self.journal.cut(sent)
-        start = self.made if start is None else start
-        played = start if control.played is None else min(control.played, start)
-        heard = await speech.clear(start, played)
-        self.made = start
+        self.made = self.made if start is None else start
         self.room.set()
-        self.say("cleared", start=start, context=speech.context, words=[word.told() for word in heard])
+        await self.inbox.clear(control, self.made)
 
     def take(self, frame: wire.Frame) -> None:
         """Take a frame, once however often it comes. Raises ProtocolError."""
@@ -295,7 +225,7 @@ class Link:
         if self.waiting + len(data) > limit:
             raise ProtocolError(f"{self.waiting} ticks wait already, the limit is {limit}: wait for acks")
         if self.intake.take(frame, len(data)):
-            self.later(partial(self._feed, frame, np.clip(data, -1, 1), self.hub.clock()))
+            self.inbox.add(partial(self._feed, frame, np.clip(data, -1, 1), self.hub.clock()))
             self.waiting += len(data)
 
     def acknowledged(self, ack: wire.Ack) -> bool:
@@ -414,12 +344,12 @@ class Connection:
                 case wire.Cancel():
                     await link.end("cancelled")
                 case wire.Text() if not link.stream.closed:
-                    link.text(control)
+                    link.inbox.text(control)
                     controls.bucket.give()  # their characters are counted
                 case wire.Clear() if not link.stream.closed:
                     await link.clear(self.out.sent, control)
                 case wire.Update() | wire.Finish() if not link.stream.closed:
-                    link.later(partial(controls.obey, control))
+                    link.inbox.add(partial(controls.obey, control))
                 case _:
                     await controls.obey(control)
 

@@ -45,6 +45,8 @@ class Controls:
                 self.say("clock", at=control.at, server=round(1e6 * self.clock()))
             case wire.Stats():
                 self._report(control.every)
+            case wire.Text() | wire.Clear():
+                raise ProtocolError(f"{self.stream.wanted.model} takes sound, no text")
             case _:
                 raise ProtocolError("the stream is open already")
 

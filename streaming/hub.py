@@ -210,7 +210,7 @@ class Hub:
             )
         wanted = wanted if wanted.model else replace(wanted, model=self.speaker())
         self.known(wanted.model)
-        if wanted.model in self.specs and self.specs[wanted.model].symbols:
+        if self.speaks(wanted.model):
             stream: Stream = Speech(self, await self.voiced(wanted, owner), transport, address, batch)
         else:
             stream = Stream(self, wanted, transport, address)
@@ -265,6 +265,10 @@ class Hub:
         except NotFound as error:
             raise NotFound(f"{wrong}, or a voice of yours") from error
         return replace(wanted, request={**wanted.request, "voice": "", "recording": recorded(voice.sound)})
+
+    def speaks(self, model: str) -> bool:
+        """Whether a model takes text. (While the server starts, none does yet.)"""
+        return model in self.specs and bool(self.specs[model].symbols)
 
     def known(self, model: str) -> None:
         """Raises InvalidRequest if there is no such model."""

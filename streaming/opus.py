@@ -31,8 +31,10 @@ class Mouth:
     Its packets end `latency` ticks before those that go in, so that each is whole as soon as one came in.
     """
 
-    def __init__(self, channels: int, latency: int = 0) -> None:
-        self.lead = latency % FRAME  # ticks of silence before the first
+    def __init__(self, channels: int, latency: int = 0, frame: int = FRAME) -> None:
+        """`frame` is the ticks of a packet."""
+        self.frame = frame
+        self.lead = latency % frame  # ticks of silence before the first
         self.layout = "mono" if channels == 1 else "stereo"
         self.codec: Any = av.CodecContext.create("libopus", "w")
         self.codec.bit_rate = BITS * channels
@@ -40,7 +42,7 @@ class Mouth:
         self.codec.time_base = Fraction(1, RATE)
         self.codec.options = {
             "application": "lowdelay",
-            "frame_duration": str(1000 * FRAME // RATE),
+            "frame_duration": str(1000 * frame // RATE),
         }  # its look-ahead is 2.5 ms, not 6.5
         self.rest: Array = np.zeros((0, channels), np.float32)
         self.at: int | None = None  # tick of the rest's first sample
@@ -54,9 +56,9 @@ class Mouth:
             self.at = chunk.pts - self.lead
             self.rest = np.pad(self.rest, ((self.lead, 0), (0, 0)))
         self.rest = np.concatenate([self.rest, chunk.data])
-        while len(self.rest) >= FRAME:
-            packets += self._encode(self.rest[:FRAME], self.at)
-            self.rest, self.at = self.rest[FRAME:], self.at + FRAME
+        while len(self.rest) >= self.frame:
+            packets += self._encode(self.rest[: self.frame], self.at)
+            self.rest, self.at = self.rest[self.frame :], self.at + self.frame
         return packets + (self._flush() if chunk.last else [])
 
     def _flush(self) -> list[Packet]:
@@ -64,7 +66,7 @@ class Mouth:
         self.rest, self.at = self.rest[:0], None
         if at is None or not len(rest):
             return []
-        return self._encode(np.pad(rest, ((0, FRAME - len(rest)), (0, 0))), at)
+        return self._encode(np.pad(rest, ((0, self.frame - len(rest)), (0, 0))), at)
 
     def _encode(self, data: Array, at: int) -> list[Packet]:
         frame = av.AudioFrame.from_ndarray(

@@ -60,6 +60,11 @@ def stereo(text: str) -> bool:
     return bool(re.search(r"^a=fmtp:\d+ .*\bsprop-stereo=1\b", text, re.MULTILINE))
 
 
+def talks(text: str) -> bool:
+    """Whether there may be data channels (RFC 8841)."""
+    return bool(re.search(r"^m=application [1-9]\d* UDP/DTLS/SCTP ", text, re.MULTILINE))
+
+
 def fragment(text: str) -> str:
     """The first user name fragment of ICE, empty if there is none."""
     found = re.search(r"^a=ice-ufrag:(\S+)", text, re.MULTILINE)

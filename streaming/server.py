@@ -161,6 +161,8 @@ async def drain(hub: Hub, now: Callable[[], bool] = lambda: True) -> None:
     for link in list(hub.links.values()):
         await link.end("shutdown")
     await asyncio.gather(*(reply.stop() for reply in list(hub.replies.values())))
+    for cast in list(hub.casts.values()):  # what has ended may still be heard
+        cast.close()
 
 
 def _page(app: FastAPI) -> None:

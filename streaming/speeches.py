@@ -14,6 +14,7 @@ from riverrun.models.errors import InvalidRequest
 from riverrun.streaming import replies, wire
 from riverrun.streaming.access import address, owner
 from riverrun.streaming.errors import AtCapacity, StreamError
+from riverrun.streaming.player import Player, opened
 from riverrun.streaming.problems import EXPECTED, TooBig, body
 from riverrun.streaming.replies import Reply
 from riverrun.streaming.speech import Speech
@@ -35,7 +36,10 @@ class Voice(BaseModel):
 
 
 class Asked(BaseModel):
-    """What is to be said. `instructions` are taken and not followed: no model here understands them."""
+    """What is to be said. `instructions` are taken and not followed: no model here understands them.
+
+    It is heard under the name `stream` over WebRTC, too, and is then not made faster than that.
+    """
 
     model_config = ConfigDict(extra="forbid")
     input: str | list[str]
@@ -47,6 +51,7 @@ class Asked(BaseModel):
     stream_format: Literal["audio", "sse"] = "audio"
     seed: int = Field(default=0, ge=-(2**63), lt=2**63)
     steps: int = Field(default=8, ge=1, le=64)
+    stream: str | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -72,17 +77,18 @@ async def speak(request: Request, asked: Asked) -> StreamingResponse:
     hub.willing()
     model = asked.model or hub.speaker()
     hub.known(model)
-    if not hub.specs[model].symbols:
+    if not hub.speaks(model):
         raise InvalidRequest(f"model is {model!r}, which takes sound, no text")
     voice = asked.voice if isinstance(asked.voice, str) else asked.voice.id
     values = {"voice": voice, "speed": asked.speed, "seed": asked.seed, "steps": asked.steps}
-    stream = await hub.open(wire.Open(model, values, rate=RATE), "http", address(request), owner(request))
+    wanted = wire.Open(model, values, rate=RATE, stream=asked.stream)
+    stream, player = await opened(hub, wanted, "http", address(request), owner(request))
     assert isinstance(stream, Speech)
     sse = asked.stream_format == "sse"
     kind = SSE if sse else FORMATS[asked.response_format][2]
     reply = Reply(hub, kind, stream.rate, stream.name)
     hub.replies[reply.session] = reply
-    reply.work = asyncio.create_task(_work(reply, stream, asked))
+    reply.work = asyncio.create_task(_work(reply, stream, asked, player))
     return await replies.begun(reply, 0.01)
 
 
@@ -103,7 +109,7 @@ async def cancel(request: Request, session: str, riverrun_token: Annotated[str, 
     await replies.known(request.app.state.hub, session, riverrun_token).stop()
 
 
-async def _work(reply: Reply, stream: Speech, asked: Asked) -> None:
+async def _work(reply: Reply, stream: Speech, asked: Asked, player: Player | None) -> None:
     """Say and encode, each as far as the next lets it."""
     failure: Exception | None = None
     sse = asked.stream_format == "sse"
@@ -119,6 +125,8 @@ async def _work(reply: Reply, stream: Speech, asked: Asked) -> None:
         async with aclosing(fed(stream, stream.recite(asked.texts))) as chunks:
             async for chunk in chunks:
                 await put(await asyncio.to_thread(encoding.add, chunk), len(chunk))
+                if player:
+                    await player.put(chunk)
         await put(await asyncio.to_thread(encoding.end))
         if sse:
             await reply.put(event("speech.audio.done", usage=usage(asked, stream)))
@@ -132,6 +140,8 @@ async def _work(reply: Reply, stream: Speech, asked: Asked) -> None:
         if sse and reply.end:
             await reply.put(event("speech.audio.error", **body(error)))
     finally:
+        if player:
+            player.cast.close() if failure else player.finish()
         await asyncio.shield(stream.close("cancelled"))
         await asyncio.shield(reply.close(failure))
 

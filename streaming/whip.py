@@ -1,6 +1,5 @@
 """Calls over HTTP: WHIP (RFC 9725) to send, WHEP (draft-ietf-wish-whep) to listen, and offers for both at once."""
 
-import math
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,13 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from riverrun.models.errors import InvalidRequest, ModelError
 from riverrun.streaming import sdp, wire
-from riverrun.streaming.access import address
+from riverrun.streaming.access import address, owner
 from riverrun.streaming.cast import NAME, Cast, free
 from riverrun.streaming.errors import AtCapacity, ProtocolError, StreamError
-from riverrun.streaming.opus import RATE, Mouth
+from riverrun.streaming.opus import RATE
 from riverrun.streaming.peer import Peer
 from riverrun.streaming.problems import Conflict, NotFound, Precondition, TooBig, WrongType
-from riverrun.streaming.webrtc import Call, Listener
+from riverrun.streaming.speech import FIRST
+from riverrun.streaming.webrtc import Call, Duplex, Listener, Spoken
 
 if TYPE_CHECKING:
     from riverrun.streaming.hub import Hub
@@ -31,7 +31,7 @@ Stream = Annotated[str | None, Query(pattern=NAME, description="The name under w
 
 
 class Offer(BaseModel):
-    """A duplex call: sound both ways and, if the offer has one, a data channel for controls."""
+    """A call: sound both ways and a data channel, if the offer has one, or text in on that and speech out."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,7 +54,7 @@ async def publish(
     hub: Hub = request.app.state.hub
     offer = await _body(request, SDP)
     values = {name: v for name, v in {"strength": strength, "seed": seed}.items() if v is not None}
-    call, answer = await _call(hub, offer, pipeline, values, stream, address(request))
+    call, answer = await _call(request, offer, pipeline, values, stream)
     return _created(hub, call, answer, f'</v1/whep/{call.cast.name}>; rel="alternate"; type="{SDP}"')
 
 
@@ -96,9 +96,8 @@ async def configuration(request: Request) -> dict[str, Any]:
 
 @router.post("/v1/webrtc/offer", responses={200: {"description": "The answer, and where the call is."}})
 async def duplex(request: Request, offer: Offer) -> dict[str, str]:
-    """Begin a call both ways."""
-    hub: Hub = request.app.state.hub
-    call, answer = await _call(hub, offer.sdp, offer.model, offer.request, offer.stream, address(request))
+    """Begin a call both ways, or one in which text is said."""
+    call, answer = await _call(request, offer.sdp, offer.model, offer.request, offer.stream)
     return {"sdp": answer, "type": "answer", "call": f"/v1/calls/{call.id}", "stream": call.cast.name}
 
 
@@ -132,18 +131,24 @@ async def manners(call: str) -> Response:
 
 
 async def _call(
-    hub: "Hub", offer: str, model: str, values: dict[str, Any], name: str | None, address: str
+    request: Request, offer: str, model: str, values: dict[str, Any], name: str | None
 ) -> tuple[Call, str]:
     """Open a stream for an offer and answer it; if anything fails, nothing is left of either."""
+    hub: Hub = request.app.state.hub
     if model not in hub.models:
         raise NotFound(f"there is no pipeline {model!r}, expected one of {', '.join(hub.models)}")
     free(hub, name)
     sdp.offer(offer)  # refused before anything is opened
-    wanted = wire.Open(model, values, RATE, 2 if sdp.stereo(offer) else 1, live=hub.settings.streams.delay)
-    stream = await _room(hub).open(wanted, "webrtc", address)
+    speaks, delay = hub.speaks(model), hub.settings.streams.delay
+    if speaks and not sdp.talks(offer):
+        raise InvalidRequest(
+            f"{model} speaks what it is told on a data channel, and takes no sound: offer one at /v1/webrtc/offer"
+        )
+    channels = 2 if sdp.stereo(offer) and not speaks else 1
+    wanted = wire.Open(model, values, RATE, channels, live=FIRST if speaks else delay)
+    stream = await _room(hub).open(wanted, "webrtc", address(request), owner(request))
     try:
-        room, mouth = _room(hub), Mouth(stream.channels, math.ceil(stream.latency * RATE))
-        call = Call(room, stream, Cast(hub, name, mouth, stream.log))
+        call = (Spoken if speaks else Duplex)(_room(hub), stream, name)
     except BaseException:
         await stream.close()
         raise

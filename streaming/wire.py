@@ -95,7 +95,10 @@ def payload(data: Array, form: str) -> bytes:
 
 @dataclass(frozen=True)
 class Open:
-    """Start a stream. `live` seconds make it live: the delay at which sound is wanted, from capture to leaving."""
+    """Start a stream. `live` seconds make it live: the delay at which sound is wanted, from capture to leaving.
+
+    Speech is heard under the name `stream` over WebRTC, too.
+    """
 
     model: str = "restore-lite"
     request: dict[str, Any] = field(default_factory=dict)
@@ -104,6 +107,7 @@ class Open:
     format: Literal["pcm16", "f32"] = "pcm16"
     band: Literal["full", "8k"] = "full"
     live: float | None = None
+    stream: str | None = None
     version: int = VERSION
 
 

@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Coroutine
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from riverrun.streaming.errors import ProtocolError, StreamError, TooSlow
 from riverrun.streaming.inbox import Inbox
 from riverrun.streaming.journal import Intake, Journal
 from riverrun.streaming.outgoing import Outgoing, joined
+from riverrun.streaming.player import Player, opened
 from riverrun.streaming.problems import EXPECTED, NotFound, body, kind_of, retry_after
 from riverrun.streaming.speech import Speech
 from riverrun.streaming.stream import Stream
@@ -45,11 +47,12 @@ class Silent(TooSlow):
 class Link:
     """A stream, the journal of its output, and whichever connection it has now."""
 
-    def __init__(self, hub: "Hub", wanted: wire.Open, stream: Stream) -> None:
+    def __init__(self, hub: "Hub", wanted: wire.Open, stream: Stream, player: Player | None = None) -> None:
+        """`player` has what comes out heard by others, too."""
         limits = hub.settings.streams
         if isinstance(stream, Speech):
             wanted = replace(wanted, live=None)  # of speech, nothing is left out
-        self.hub, self.wanted, self.stream = hub, wanted, stream
+        self.hub, self.wanted, self.stream, self.player = hub, wanted, stream, player
         stream.notice = self.say
         self.session, self.token = stream.name, secrets.token_urlsafe(24)
         self.epoch = 0  # of the connection that may write; older ones are fenced off
@@ -121,6 +124,7 @@ class Link:
             task.cancel()
         await self.stream.close(self.over or why)
         self.over = self.over or why
+        self._hush()
         self.changed.set()
 
     async def settle(self, why: str) -> None:
@@ -131,10 +135,16 @@ class Link:
         for task in self.tasks:
             task.cancel()
         self.over = self.over or why
+        self._hush()
         await self.stream.close(self.over)
         settled = [link for link in self.hub.links.values() if link.stream.closed]
         for oldest in settled[: len(settled) - self.hub.settings.streams.sessions]:
             await oldest.end("expired")
+
+    def _hush(self) -> None:
+        """End it for all others who hear it, unless it is only to be heard to its end."""
+        if self.player and self.over != "finished":
+            self.player.cast.close()
 
     async def _expire(self) -> None:
         await asyncio.sleep(self.hub.settings.streams.resume)
@@ -158,11 +168,15 @@ class Link:
             for chunk in joined(chunks):
                 if self.stream.round == begun:
                     await self._keep(chunk)
+                if self.stream.round == begun and self.player:
+                    await self.player.put(chunk)
             if self.stream.round != begun:
                 continue
             if not chunks or chunks[-1].last:
                 self.over = self.over or "finished"
                 self.changed.set()
+                if self.player:
+                    self.player.finish()
                 return
 
     async def _feed(self, frame: wire.Frame, data: Array, arrived: float) -> None:
@@ -212,6 +226,8 @@ class Link:
         start = self.journal.cut(sent)
         self.made = self.made if start is None else start
         self.room.set()
+        if self.player:
+            self.player.clear()
         await self.inbox.clear(control, self.made)
 
     def take(self, frame: wire.Frame) -> None:
@@ -286,8 +302,8 @@ class Connection:
         if isinstance(first, wire.Open):
             if first.version != wire.VERSION:
                 raise ProtocolError(f"version is {first.version}, this server speaks {wire.VERSION}")
-            stream = await self.hub.open(first, "ws", address(self.socket), owner(self.socket))
-            self.link = Link(self.hub, stream.wanted, stream)
+            stream, player = await opened(self.hub, first, "ws", address(self.socket), owner(self.socket))
+            self.link = Link(self.hub, stream.wanted, stream, player)
             self.hub.links[self.link.session] = self.link
             self.out = Outgoing(self.link.wanted)
         elif isinstance(first, wire.Resume):

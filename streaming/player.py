@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FRAME = 960  # ticks of a packet: 20 ms; speech is not in such a hurry as to need more packets
 LEAD = 2.0  # seconds of speech that may wait to be heard
+CUSHION = 0.1  # seconds that sound waits for more of it after silence, so that it is not made of snippets
 LATE = 0.1  # seconds that a busy loop makes up for at once; after more, all that follows is later
 PARTING = 0.5  # seconds of silence at the end, in which the last words get through what listeners buffer
 
@@ -39,6 +40,7 @@ class Player:
         self.playout, self.up = Playout(RATE), Resampler(stream.rate, RATE)
         self.room = asyncio.Event()
         self.finished, self.quiet = False, 1  # frames of silence up to now
+        self.held = 0  # frames that sound has waited for more
         self.task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -87,9 +89,16 @@ class Player:
         """Whether all was heard, and the silence after it."""
         return self.finished and not self.playout.waiting and self.quiet * FRAME > PARTING * RATE
 
+    def _early(self) -> bool:
+        """Whether sound that is there waits for more."""
+        few = 0 < self.playout.waiting < CUSHION * RATE and self.held * FRAME < CUSHION * RATE
+        early = self.quiet > 0 and few and not self.finished
+        self.held = self.held + 1 if early else 0
+        return early
+
     def _play(self, pts: int) -> None:
         """Send a frame."""
-        tick, data = self.playout.tick, self.playout.take(FRAME)
+        tick, data = self.playout.tick, self.playout.take(0 if self._early() else FRAME)
         if len(data) and self.quiet and self.began:
             self.began(tick)
         self.quiet = 0 if len(data) else self.quiet + 1

@@ -110,7 +110,7 @@ async def test_what_is_cleared_is_not_heard_and_other_text_follows(at: At) -> No
         (spoken,) = at[1].calls.values()
         assert isinstance(spoken, Spoken)
         peer.say("clear")
-        peer.say("text", text="New words.", context="second")
+        peer.say("text", text="New words.", context="second", flush=True)
         cleared = await peer.told_of("cleared", WAIT)
         assert cleared["context"] == "first" and cleared["words"]
         assert all(word["ends"] <= cleared["start"] for word in cleared["words"])

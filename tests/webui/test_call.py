@@ -6,9 +6,9 @@ from typing import Any
 
 from riverrun.models.speech.lite import save
 from tests.models.speech.small import small
-from tests.webui.test_page import opened, pytestmark, serving, until, voice
+from tests.webui.test_page import opened, pytestmark, serving, until
 
-__all__ = ["pytestmark", "voice"]
+__all__ = ["pytestmark"]
 CALL = """async (model) => {
     const connection = new RTCPeerConnection(), channel = connection.createDataChannel("controls");
     const told = [], audio = new Audio();

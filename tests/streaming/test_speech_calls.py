@@ -106,7 +106,7 @@ async def test_a_call_says_what_is_typed_and_tells_words(at: At) -> None:
 async def test_what_is_cleared_is_not_heard_and_other_text_follows(at: At) -> None:
     async with talking(at[0]) as peer:
         peer.say("text", text=LONG, context="first")
-        await until(lambda: loud(peer) > 0.5)
+        await until(lambda: loud(peer) > 2)
         (spoken,) = at[1].calls.values()
         assert isinstance(spoken, Spoken)
         peer.say("clear")
@@ -120,7 +120,7 @@ async def test_what_is_cleared_is_not_heard_and_other_text_follows(at: At) -> No
         assert words["words"][0]["begins"] >= cleared["start"]
         peer.say("finish")
         await peer.told_of("ended", WAIT)
-        assert spoken.player.playout.tick - cleared["start"] < 2 * RATE, "only the new words were said"
+        assert spoken.player.playout.tick - cleared["start"] < 5 * RATE, "only the new words were said"
 
 
 async def test_tokens_that_come_all_at_once_are_all_said(at: At) -> None:
@@ -137,9 +137,9 @@ async def test_tokens_that_come_all_at_once_are_all_said(at: At) -> None:
 async def test_who_neither_types_nor_hears_for_long_is_ended(model: SpeakLite) -> None:
     streams = {"idle": 8, "resume": 1}
     async with server({"small": model}, webrtc=LOCAL, streams=streams) as (at, hub), talking(at) as peer:
-        peer.say("text", text=LONG[:300], flush=True)
+        peer.say("text", text=LONG[:100], flush=True)
         assert (await peer.told_of("ended", WAIT))["reason"] == "idle"
-        assert len([m for m in peer.told if m["type"] == "words"]) == 6, "but not before all was said"
+        assert len([m for m in peer.told if m["type"] == "words"]) == 2, "but not before all was said"
         assert loud(peer) > 3
         await until(lambda: not (hub.calls or hub.streams or hub.engine.sessions))
 
@@ -184,11 +184,13 @@ async def test_a_model_that_speaks_takes_no_broadcast_and_another_no_text(at: At
 
 
 def found(said: Audio, heard: Audio) -> list[bool]:
-    """Whether each tenth of a second was heard, whenever that was."""
+    """Whether each tenth of a second that is no silence was heard, whenever that was."""
     pieces = [said[start : start + 4800] for start in range(0, len(said) - 4800, 4800)]
-    places = [(piece, heard[max(0, shift(piece, heard)) :][:4800]) for piece in pieces]
+    loud = [piece for piece in pieces if piece.std() > 1e-3]
+    places = [(piece, heard[max(0, shift(piece, heard)) :][:4800]) for piece in loud]
     return [
-        len(there) == 4800 and np.corrcoef(piece[:, 0], there[:, 0])[0, 1] > 0.5 for piece, there in places
+        len(there) == 4800 and there.std() > 0 and np.corrcoef(piece[:, 0], there[:, 0])[0, 1] > 0.5
+        for piece, there in places
     ]
 
 
@@ -203,7 +205,7 @@ async def test_many_hear_what_is_said_over_a_websocket(at: At, live: float | Non
     ):
         for listener in (one, two):
             await until(lambda heard=listener.heard: heard)  # type: ignore[misc]
-        await peer.say(wire.Text(LONG[:200]))
+        await peer.say(wire.Text(LONG[:50]))
         await peer.say(wire.Finish())
         while not peer.told or peer.told[-1]["type"] != "ended":
             if isinstance(message := await peer.hear(), wire.Frame):
@@ -230,7 +232,7 @@ async def test_what_is_cleared_or_cancelled_is_not_heard_by_others(at: At) -> No
 
 
 async def test_a_request_is_heard_as_it_is_made(at: At) -> None:
-    body = {"input": LONG[:300], "response_format": "pcm", "stream": "news", "steps": 1}
+    body = {"input": LONG[:100], "response_format": "pcm", "stream": "news", "steps": 1}
     async with httpx.AsyncClient(base_url=f"http://{at[0]}", timeout=WAIT) as http:
         asked = asyncio.create_task(http.post("/v1/audio/speech", json=body))
         await until(lambda: at[1].casts)

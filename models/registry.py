@@ -41,7 +41,7 @@ MODELS = {
         ),
         Entry("vocode-lite", RESTORATION, ("mel",), "speech from 80 mel bands, 16 kHz"),
         Entry(
-            "speak-lite", SPEECH, ("speak",), "English speech of text, in 28 voices or a recording's, 24 kHz"
+            "speak-lite", SPEECH, ("speak",), "English speech of text, in 24 voices or a recording's, 24 kHz"
         ),
     )
 }

@@ -89,7 +89,7 @@ class Run:
         for port, chunk, seen in zip(spec.gives, outputs, self.ports, strict=True):
             if chunk is None:
                 continue
-            kind, shape = ("float32", (port.channels,)) if port.kind == "audio" else ("uint8", None)
+            kind, shape = ("uint8", None) if port.kind == "video" else ("float32", (port.channels,))
             start = seen[-1].end if seen else -spec.latency if spec.takes else chunk.pts
             found = (str(chunk.data.dtype), chunk.rate, chunk.pts)
             if found != (kind, port.rate, start) or shape not in (None, chunk.data.shape[1:]):

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ MEANING = {
     "resumed": "saved and loaded - never stopped",
     "forked": "after a clone went its way - before",
     "repeated": "the same input - again",
+    "pieces": "text in pieces - at once",
 }
 
 
@@ -36,8 +37,13 @@ def stream(
     from riverrun.models.checking import check_stream
     from riverrun.models.restoration.stream import Request
 
-    requests = [Request(seed=seed), Request(seed=seed + 1), Request(strength=0.5, seed=seed + 2)]
-    report = asdict(check_stream(load(model, device), requests, seed=seed, hops=hops, device=device))
+    made, scripts = load(model, device), list[list[Any]]()
+    requests: list[Any] = [Request(seed=seed), Request(seed=seed + 1), Request(strength=0.5, seed=seed + 2)]
+    if symbols := made.spec.symbols[:hops]:
+        said = made.request
+        requests = [said(symbols, seed=seed), said(symbols[::-1], seed=seed + 1, speed=1.5)]
+        scripts = [[said(symbols)], [said(symbols[:9], False), said(symbols[9:])]]
+    report = asdict(check_stream(made, requests, scripts, seed=seed, hops=hops, device=device))
     for name, meaning in MEANING.items():
         if report[name] is not None:
             typer.echo(f"max |{meaning}|".ljust(44) + f"{report[name]:.2e}")

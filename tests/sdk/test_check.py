@@ -26,6 +26,12 @@ def test_every_tensor_has_a_line_and_the_worst_comes_last(capsys: pytest.Capture
     assert word == "worst" and float(worst) < float(tolerance) == 2e-4
 
 
+def test_the_model_that_speaks_keeps_what_streams_promise(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("check", "stream", "speak-lite", "--hops", "24") == 0
+    told = capsys.readouterr().out
+    assert "max |text in pieces - at once|" in told and "all the same" in told
+
+
 @pytest.mark.parametrize(
     "name", ["transformer.blocks.1.cross_attn.to_k.weight", "vae.decoder.layers.3.layers.1.weight_g"]
 )

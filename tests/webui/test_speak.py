@@ -99,7 +99,7 @@ def consents(at: str) -> list[str]:
 
 def test_it_speaks_marks_each_word_and_tells_how_soon_it_began(page: Any, tmp_path: Path) -> None:
     watch(page)
-    page.fill("#speed", "0.5")
+    page.fill("#speed", "0.8")
     say(page, TEXT)
     until(page, "() => document.getElementById('first').textContent !== '–'")
     over(page)
@@ -116,11 +116,11 @@ def test_it_speaks_marks_each_word_and_tells_how_soon_it_began(page: Any, tmp_pa
         page.click("[data-form=wav]")
     download.value.save_as(tmp_path / "speech.wav")
     sound, rate = read(tmp_path / "speech.wav")
-    asked = {"input": TEXT, "response_format": "wav", "speed": 0.5}
+    asked = {"input": TEXT, "response_format": "wav", "speed": 0.8}
     reply = httpx.post(f"{page.url.split('#')[0]}v1/audio/speech", json=asked, timeout=30)
     (tmp_path / "wanted.wav").write_bytes(reply.content)
     wanted, _ = read(tmp_path / "wanted.wav")
-    assert rate == RATE and abs(len(sound) - len(wanted)) < 0.1 * RATE
+    assert rate == RATE and abs(len(sound) - len(wanted)) < 0.05 * len(wanted)
     assert np.allclose(sound[: RATE // 4], wanted[: RATE // 4], atol=2e-3), "what came is what is held"
 
 
@@ -136,7 +136,7 @@ def test_files_of_other_forms_are_made(page: Any, tmp_path: Path) -> None:
 
 def test_what_is_typed_meanwhile_is_said_too(page: Any) -> None:
     watch(page)
-    page.fill("#speed", "0.5")
+    page.fill("#speed", "0.8")
     say(page, "One two three four five six 𝄞 seven.")
     begun(page)
     page.focus("#text")
@@ -250,7 +250,7 @@ def test_what_the_server_refuses_is_told_and_nothing_typed_is_lost(page: Any) ->
 
 
 def test_a_cut_connection_is_taken_up_again(page: Any) -> None:
-    page.fill("#speed", "0.5")
+    page.fill("#speed", "0.8")
     say(page, TEXT)
     begun(page)
     page.evaluate("riverrun.speak.speech.stream.socket.close(3000)")

@@ -77,9 +77,10 @@ class Lite:
     def say(self, text: "str | Iterable[str]", voice: Voice, manner: Manner) -> "Iterator[Chunk]":
         """As Voiced.say."""
         from riverrun.models.inference import on
-        from riverrun.models.speech.lite import Said, talk
+        from riverrun.models.speech.lite import Said
         from riverrun.models.speech.reading.script import Script
         from riverrun.models.speech.recording import recorded
+        from riverrun.models.speech.talk import talk
 
         script = Script(self.model.symbols.symbols, longest=LIMIT)
         steps = Said.steps if manner.steps is None else manner.steps
@@ -121,8 +122,9 @@ class Published:
     def say(self, text: "str | Iterable[str]", voice: Voice, manner: Manner) -> "Iterator[Chunk]":
         """As Voiced.say."""
         from riverrun.models.errors import InvalidRequest
-        from riverrun.models.speech.infill import Told, tell
+        from riverrun.models.speech.infill import Told
         from riverrun.models.speech.recording import recorded
+        from riverrun.models.speech.talk import talk
 
         if voice.name:
             raise InvalidRequest(
@@ -135,7 +137,7 @@ class Published:
         begun = Told("", False, False, heard, voice.transcript, manner.speed, manner.seed, steps, manner.mark)
         pieces = [text] if isinstance(text, str) else text
         more = [replace(begun, end=True)]
-        yield from tell(self.model, begun, chain((replace(begun, text=piece) for piece in pieces), more))
+        yield from talk(self.model, begun, chain((replace(begun, text=piece) for piece in pieces), more))
 
 
 class Served:

@@ -12,7 +12,7 @@ Source: arXiv 2603.29339; in-fill as it is trained there.
 """
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -282,23 +282,3 @@ class Infill:
             raise InvalidRequest(f"steps is {request.steps}, expected at least 2")
         if not 0 < request.speed < math.inf:
             raise InvalidRequest(f"speed is {request.speed}, expected a positive number")
-
-
-def tell(model: Infill, request: Told, more: Iterable[Told] = ()) -> Iterator[Chunk]:
-    """Say a request in this thread, and what follows it, which is asked for when the rest depends on that.
-
-    Raises InvalidRequest, also if nothing that follows is the end.
-    """
-    state, later = model.open(request), iter(more)
-    while True:
-        if model.key(state) is None:
-            following = next(later, None)
-            if following is None:
-                raise InvalidRequest("the text has no end: the last of what is said has to say so")
-            state = model.update(state, following)
-            continue
-        ((made,),), state = model.step([None], state)
-        if made is not None:
-            yield made
-            if made.last:
-                return

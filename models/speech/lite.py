@@ -11,7 +11,7 @@ may be of any length.
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -33,6 +33,7 @@ from riverrun.models.speech.frames import KERNEL, FrameConfig
 from riverrun.models.speech.guards import PAUSES, poor
 from riverrun.models.speech.marking import Marker
 from riverrun.models.speech.reading.phonemes import Alphabet
+from riverrun.models.speech.talk import talk
 from riverrun.models.speech.vae import WaveVae
 from riverrun.models.state import State
 
@@ -410,27 +411,6 @@ class SpeakLite:
 
     def _samples(self, frames: int) -> int:
         return frames * self.net.vae.config.hop
-
-
-@torch.inference_mode()
-def talk(model: SpeakLite, request: Said, more: Iterable[Said] = ()) -> Iterator[Chunk]:
-    """Say a request in this thread, and what follows it, which is asked for when the rest depends on that.
-
-    Raises InvalidRequest, also if nothing that follows is the end.
-    """
-    state, later = model.open(request), iter(more)
-    while True:
-        if model.key(state) is None:
-            following = next(later, None)
-            if following is None:
-                raise InvalidRequest("the text has no end: the last of what is said has to say so")
-            state = model.update(state, following)
-            continue
-        ((made, _),), state = model.step([None], state)
-        if made is not None:
-            yield made
-            if made.last:
-                return
 
 
 def speak(model: SpeakLite, request: Said) -> NDArray[np.float32]:

@@ -5,7 +5,8 @@ import torch
 
 from riverrun.media import join
 from riverrun.models.speech.guards import LARGEST, poor
-from riverrun.models.speech.lite import Said, SpeakLite, talk
+from riverrun.models.speech.lite import Said, SpeakLite
+from riverrun.models.speech.talk import talk
 from tests.models.speech.small import small
 
 SPOKEN, QUIET = torch.ones(8, dtype=torch.bool), torch.zeros(4)

@@ -10,10 +10,11 @@ import torch
 
 from riverrun.media import Chunk, join
 from riverrun.models.errors import InvalidRequest
-from riverrun.models.speech.infill import Infill, Told, tell
+from riverrun.models.speech.infill import Infill, Told
 from riverrun.models.speech.longcat import LongCat
 from riverrun.models.speech.recording import recorded, sound
 from riverrun.models.speech.synthesis import Prompt, Settings, synthesise
+from riverrun.models.speech.talk import talk
 from riverrun.models.speech.text import Tokens, tokenizer
 from riverrun.models.state import load, save
 from riverrun.streaming.engine import Engine
@@ -39,7 +40,7 @@ def voice() -> dict[str, Any]:
 
 
 def said(model: Infill, request: Told, *more: Told) -> np.ndarray:
-    return join(list(tell(model, request, more))).data[:, 0]
+    return join(list(talk(model, request, more))).data[:, 0]
 
 
 @pytest.mark.parametrize("cloned", [False, True])

@@ -15,8 +15,9 @@ from riverrun.media import Chunk, join
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.speech.chunks import ChunkConfig
 from riverrun.models.speech.frames import FrameConfig
-from riverrun.models.speech.lite import Said, SpeakLite, SpeakLiteNet, talk
+from riverrun.models.speech.lite import Said, SpeakLite, SpeakLiteNet
 from riverrun.models.speech.recording import recorded
+from riverrun.models.speech.talk import talk
 from riverrun.models.state import load, save
 from riverrun.models.training.chunks import Draws, Recipe, Utterance, checked, train
 from riverrun.models.training.loop import Alone

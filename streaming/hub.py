@@ -194,6 +194,10 @@ class Hub:
         Raises AtCapacity, TooMany, InvalidRequest, NotFound, ProtocolError.
         """
         engine = self.willing()
+        wanted = wanted if wanted.model else replace(wanted, model=self.speaker())
+        self.known(wanted.model)
+        if self.speaks(wanted.model):
+            wanted = await self.voiced(wanted, owner)  # before places are counted, as others come meanwhile
         if len(self.streams) >= self.settings.streams.sessions:
             raise AtCapacity(
                 f"{len(self.streams)} streams are open, which is the limit: try again later", 5.0
@@ -208,10 +212,8 @@ class Hub:
                 f"rate is {wanted.rate} and channels {wanted.channels}, expected "
                 f"{RATES.start} to {RATES.stop - 1} Hz and 1 to {CHANNELS}"
             )
-        wanted = wanted if wanted.model else replace(wanted, model=self.speaker())
-        self.known(wanted.model)
         if self.speaks(wanted.model):
-            stream: Stream = Speech(self, await self.voiced(wanted, owner), transport, address, batch)
+            stream: Stream = Speech(self, wanted, transport, address, batch)
         else:
             stream = Stream(self, wanted, transport, address)
         self.streams[id(stream)] = stream  # counted from now on, so that two cannot take the last place

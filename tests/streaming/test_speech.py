@@ -347,6 +347,26 @@ async def test_text_that_is_no_english_is_told_and_the_rest_is_said(at: tuple[st
         assert [word["text"] for word in words(peer)] == ["Hello"]
 
 
+async def test_two_who_come_at_once_do_not_both_take_the_last_place(
+    model: SpeakLite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[str, Any] = {"streams": {"sessions": 1, "resume": 0}, "voices": {"folder": tmp_path}}
+    async with server({"small": model}, **kept) as (at, hub):
+        known = hub.voiced
+
+        async def slowly(wanted: wire.Open, owner: str) -> wire.Open:
+            await asyncio.sleep(0.1)
+            return await known(wanted, owner)
+
+        monkeypatch.setattr(hub, "voiced", slowly)
+        opened = await asyncio.gather(
+            *(hub.open(wire.Open("small"), "ws") for _ in range(2)), return_exceptions=True
+        )
+        assert sorted(isinstance(one, AtCapacity) for one in opened) == [False, True]
+        for stream in list(hub.streams.values()):
+            await stream.close()
+
+
 async def test_a_voice_is_cloned_under_a_consent_and_by_no_other_way(
     at: tuple[str, Hub], tmp_path: Path
 ) -> None:

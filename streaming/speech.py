@@ -90,19 +90,23 @@ class Speech(Stream):
         self.timing: asyncio.Task[None] | None = None
 
     async def begin(self, saved: bytes | None = None) -> None:
-        """As Stream.begin; a new session is due at once."""
-        self.engine = self.hub.engine
-        first = FIRST if self.live is None else self.live
-        lead = LEAD if self.live is None else Live.lead
-        live = None if self.batch else Live(arrival=self.hub.clock(), first=first, lead=lead)
-        values = {**self.values, "recording": "" if saved else self.recording}
-        await self.engine.open(
-            self.wanted.model, values, self.rate, self.channels, live, self.wanted.band, saved, self.name
-        )
-        self.latency = self.engine.latency(self.name)
+        """As Stream.begin; what is timed is told from then on."""
+        await super().begin(saved)
         self.empty = self.empty or await self.engine.save(self.name)
         if self.timing is None or self.timing.done():
             self.timing = asyncio.create_task(self._listen(self.round))
+
+    def _asked(self, saved: bytes | None) -> dict[str, Any]:
+        """As Stream's; a saved session knows its voice."""
+        return {**self.values, "recording": "" if saved else self.recording}
+
+    def _due(self) -> Live | None:
+        """As Stream's; a new session is due at once."""
+        if self.batch:
+            return None
+        if self.live is None:
+            return Live(arrival=self.hub.clock(), first=FIRST, lead=LEAD)
+        return Live(arrival=self.hub.clock(), first=self.live)
 
     async def say(self, text: str, context: str = "", flush: bool = False, whole: bool = False) -> None:
         """Take more text, waiting while much is to be said; `flush` says what is no sentence yet, too.

@@ -59,12 +59,26 @@ class Stream:
 
     async def begin(self, saved: bytes | None = None) -> None:
         """Open the session at the hub's engine, or take up a saved one there."""
-        self.engine = self.hub.engine
-        live = None if self.live is None else Live(delay=self.live)
+        self.engine, band = self.hub.engine, self.wanted.band
         await self.engine.open(
-            self.wanted.model, self.values, self.rate, self.channels, live, self.wanted.band, saved, self.name
+            self.wanted.model,
+            self._asked(saved),
+            self.rate,
+            self.channels,
+            self._due(),
+            band,
+            saved,
+            self.name,
         )
         self.latency = self.engine.latency(self.name)
+
+    def _asked(self, saved: bytes | None) -> dict[str, Any]:
+        """The request that opens the session."""
+        return self.values
+
+    def _due(self) -> Live | None:
+        """When its output is due."""
+        return None if self.live is None else Live(delay=self.live)
 
     async def feed(self, data: Array, captured: float | None = None, arrived: float | None = None) -> int:
         """Take the next ticks, waiting for room unless live; give how many were dropped.

@@ -5,8 +5,9 @@ import hmac
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -172,3 +173,22 @@ def _response(reply: Reply, start: int) -> StreamingResponse:
     if start:
         headers["content-range"] = f"bytes {start}-*/*"
     return Resumable(reply, start, 206 if start else 200, headers)
+
+
+def resumable(router: APIRouter, path: str) -> None:
+    """Add the routes by which a reply of `path` is taken up again, and ended."""
+
+    @router.get(f"{path}/{{session}}", response_class=StreamingResponse)
+    async def resume(
+        request: Request,
+        session: str,
+        riverrun_token: Annotated[str, Header()] = "",
+        range: Annotated[str, Header()] = "bytes=0-",
+    ) -> StreamingResponse:
+        """Take up a reply that was cut, from byte N: `Range: bytes=N-`, with the token that came with it."""
+        return resumed(known(request.app.state.hub, session, riverrun_token), range)
+
+    @router.delete(f"{path}/{{session}}", status_code=204)
+    async def cancel(request: Request, session: str, riverrun_token: Annotated[str, Header()] = "") -> None:
+        """End the making of a reply, and free what it uses."""
+        await known(request.app.state.hub, session, riverrun_token).stop()

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
-from fastapi import APIRouter, File, Form, Header, Request, UploadFile
+from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import StreamingResponse
 
 from riverrun.streaming import replies, wire
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from riverrun.streaming.hub import Hub
 
 router = APIRouter()
+replies.resumable(router, "/v1/audio/restorations")
 BEGUN = 1.0  # seconds of sound that are made before a reply begins
 
 
@@ -48,23 +49,6 @@ async def restore(
     asked = wire.Open(model, values, band=band)
     reply = await _begin(hub, file.file, asked, response_format, address(request))
     return await replies.begun(reply, BEGUN)
-
-
-@router.get("/v1/audio/restorations/{session}", response_class=StreamingResponse)
-async def resume(
-    request: Request,
-    session: str,
-    riverrun_token: Annotated[str, Header()] = "",
-    range: Annotated[str, Header()] = "bytes=0-",
-) -> StreamingResponse:
-    """Take up a reply that was cut, from byte N: `Range: bytes=N-`, with the token that came with it."""
-    return replies.resumed(replies.known(request.app.state.hub, session, riverrun_token), range)
-
-
-@router.delete("/v1/audio/restorations/{session}", status_code=204)
-async def cancel(request: Request, session: str, riverrun_token: Annotated[str, Header()] = "") -> None:
-    """End a restoration, and free what it uses."""
-    await replies.known(request.app.state.hub, session, riverrun_token).stop()
 
 
 async def _begin(hub: "Hub", file: BinaryIO, asked: wire.Open, form: str, host: str) -> Reply:

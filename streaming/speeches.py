@@ -4,9 +4,9 @@ import asyncio
 import base64
 import json
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from riverrun.streaming.hub import Hub
 
 router = APIRouter()
+replies.resumable(router, "/v1/audio/speech")
 RATE = 24_000  # Hz, of pcm without a header, as OpenAI's
 SSE = "text/event-stream"
 
@@ -90,23 +91,6 @@ async def speak(request: Request, asked: Asked) -> StreamingResponse:
     hub.replies[reply.session] = reply
     reply.work = asyncio.create_task(_work(reply, stream, asked, player))
     return await replies.begun(reply, 0.01)
-
-
-@router.get("/v1/audio/speech/{session}", response_class=StreamingResponse)
-async def resume(
-    request: Request,
-    session: str,
-    riverrun_token: Annotated[str, Header()] = "",
-    range: Annotated[str, Header()] = "bytes=0-",
-) -> StreamingResponse:
-    """Take up a reply that was cut, from byte N: `Range: bytes=N-`, with the token that came with it."""
-    return replies.resumed(replies.known(request.app.state.hub, session, riverrun_token), range)
-
-
-@router.delete("/v1/audio/speech/{session}", status_code=204)
-async def cancel(request: Request, session: str, riverrun_token: Annotated[str, Header()] = "") -> None:
-    """End a speech, and free what it uses."""
-    await replies.known(request.app.state.hub, session, riverrun_token).stop()
 
 
 async def _work(reply: Reply, stream: Speech, asked: Asked, player: Player | None) -> None:

@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from riverrun.answers import Unreachable
     from riverrun.blocking import Client, Speech, Stream
     from riverrun.client import AsyncClient
-    from riverrun.link import Event, Word
+    from riverrun.link import Event
     from riverrun.live import AsyncSpeech, AsyncStream
     from riverrun.local import Restorer, Result, restore
     from riverrun.media.chunk import Chunk
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from riverrun.models.errors import InvalidRequest, ModelError
     from riverrun.streaming.errors import AtCapacity, ProtocolError, SessionEnded, StreamError
     from riverrun.streaming.problems import NotAllowed
+    from riverrun.streaming.wire import Word
 
 HOMES = {
     "answers": ("Unreachable",),
     "blocking": ("Client", "Speech", "Stream"),
     "client": ("AsyncClient",),
-    "link": ("Event", "Word"),
+    "link": ("Event",),
     "live": ("AsyncSpeech", "AsyncStream"),
     "local": ("Restorer", "Result", "restore"),
     "media.chunk": ("Chunk",),
@@ -27,6 +28,7 @@ HOMES = {
     "models.errors": ("InvalidRequest", "ModelError"),
     "streaming.errors": ("AtCapacity", "ProtocolError", "SessionEnded", "StreamError"),
     "streaming.problems": ("NotAllowed",),
+    "streaming.wire": ("Word",),
 }
 
 __all__ = [

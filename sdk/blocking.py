@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from riverrun import live
 from riverrun.client import AsyncClient, Form, Found, Manner, Model, Settings, Talk, Voice
-from riverrun.link import Event, Word
+from riverrun.link import Event
 from riverrun.live import AsyncSpeech, AsyncStream, Sound, Stats
 from riverrun.media import Chunk
 from riverrun.streaming.errors import SessionEnded
+from riverrun.streaming.wire import Word
 from riverrun.transfer import Progress
 
 T = TypeVar("T")

@@ -19,6 +19,7 @@ from riverrun.streaming import wire
 from riverrun.streaming.errors import AtCapacity, ProtocolError, SessionEnded
 from riverrun.streaming.journal import Journal
 from riverrun.streaming.problems import NotFound, TooMany
+from riverrun.streaming.wire import Word
 
 log = logging.getLogger(__name__)
 PROTOCOL = "riverrun.v1"
@@ -43,18 +44,6 @@ class Event:
     name: str
     ticks: int = 0
     why: str = ""
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word that is said. Units: characters of its context's text, and ticks of the sound."""
-
-    text: str
-    context: str
-    start: int
-    end: int
-    begins: int
-    ends: int
 
 
 @dataclass(frozen=True)

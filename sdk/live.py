@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riverrun.arrays import taken
-from riverrun.link import HELD, LEAVE, Event, Link, Opened, Word
+from riverrun.link import HELD, LEAVE, Event, Link, Opened
 from riverrun.media import Chunk
 from riverrun.streaming import wire
 from riverrun.streaming.errors import ProtocolError, SessionEnded
+from riverrun.streaming.wire import Word
 
 T = TypeVar("T")
 PIECE = 1000  # characters that are sent at once

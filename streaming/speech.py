@@ -14,7 +14,7 @@ from riverrun.streaming.errors import ProtocolError, SessionEnded
 from riverrun.streaming.problems import body
 from riverrun.streaming.session import Live
 from riverrun.streaming.stream import Stream
-from riverrun.streaming.wire import Open
+from riverrun.streaming.wire import Open, Word
 
 if TYPE_CHECKING:
     from riverrun.streaming.hub import Hub
@@ -23,28 +23,6 @@ FIRST = 0.25  # seconds within which sound is due after the text, where no more 
 LEAD = 86_400.0  # seconds that speech may be ahead of its being played, where nobody listens to it live
 KEPT = 10_000  # words that are remembered, about an hour of them
 AHEAD = 600  # symbols that wait to be said at the engine, some 40 s of speech; no more are read meanwhile
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word that is said. Units: ticks of the stream; `start` and `end` are characters of the text of its context."""
-
-    text: str
-    context: str
-    start: int
-    end: int
-    begins: int
-    ends: int
-
-    def told(self) -> dict[str, Any]:
-        """As a message holds it."""
-        return {
-            "text": self.text,
-            "start": self.start,
-            "end": self.end,
-            "begins": self.begins,
-            "ends": self.ends,
-        }
 
 
 @dataclass

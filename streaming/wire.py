@@ -153,6 +153,22 @@ class Clear:
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word that is said. Units: characters of its context's text, and ticks of the sound."""
+
+    text: str
+    context: str
+    start: int
+    end: int
+    begins: int
+    ends: int
+
+    def told(self) -> dict[str, Any]:
+        """As `words` and `cleared` hold it, which have the context once."""
+        return {name: value for name, value in asdict(self).items() if name != "context"}
+
+
+@dataclass(frozen=True)
 class Finish:
     """The input is over; what is on its way still comes. (A last frame says the same.)"""
 

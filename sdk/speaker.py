@@ -84,7 +84,7 @@ class Lite:
 
         script = Script(self.model.symbols.symbols, longest=LIMIT)
         steps = Said.steps if manner.steps is None else manner.steps
-        begun = Said("", False, seed=manner.seed, steps=steps, mark=manner.mark)
+        begun = Said("", False, speed=manner.speed, seed=manner.seed, steps=steps, mark=manner.mark)
         if voice.sound is None:
             begun = replace(begun, voice=voice.name or (self.names[0] if self.names else ""))
         else:
@@ -92,8 +92,7 @@ class Lite:
 
         def more() -> Iterator[Said]:
             for line in script.whole(text) if isinstance(text, str) else script.all(text):
-                pace = manner.speed * line.rate
-                yield replace(begun, symbols=line.symbols, pause=line.pause, speed=pace)
+                yield replace(begun, symbols=line.symbols, pause=line.pause, speed=line.pace(manner.speed))
             yield replace(begun, end=True)
 
         if manner.best_of == 1:

@@ -245,7 +245,7 @@ class Hub:
             if spec.symbols:
                 return name
         raise InvalidRequest(
-            "no model here speaks: start the server with one, as in RIVERRUN_MODELS='[\"speak.safetensors\"]'"
+            "no model here speaks: start the server with one, as in RIVERRUN_MODELS='[\"speak-lite\"]'"
         )
 
     async def voiced(self, wanted: Open, owner: str) -> Open:

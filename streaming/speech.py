@@ -220,9 +220,8 @@ class Speech(Stream):
             waiting = Waiting(line, self.context, self.read_before, self.given)
             self.waiting.append(waiting)
             self.given += len(line.symbols) + (line.pause > 0)
-            pace = min(max(self.speed * line.rate, 0.25), 4.0)
             await super().update(
-                {"symbols": line.symbols, "pause": line.pause, "flush": False, "speed": pace}
+                {"symbols": line.symbols, "pause": line.pause, "flush": False, "speed": line.pace(self.speed)}
             )
 
     async def _listen(self, begun: int) -> None:

@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from riverrun.models.errors import InvalidRequest
+from riverrun.models.speech.reading.script import SPEEDS
 from riverrun.streaming import replies, wire
 from riverrun.streaming.access import address, owner
 from riverrun.streaming.errors import AtCapacity, StreamError
@@ -48,7 +49,7 @@ class Asked(BaseModel):
     voice: str | Voice = ""
     instructions: str | None = None
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
-    speed: float = Field(default=1.0, ge=0.25, le=4.0)
+    speed: float = Field(default=1.0, ge=SPEEDS[0], le=SPEEDS[1])
     stream_format: Literal["audio", "sse"] = "audio"
     seed: int = Field(default=0, ge=-(2**63), lt=2**63)
     steps: int = Field(default=8, ge=1, le=64)

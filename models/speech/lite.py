@@ -33,6 +33,7 @@ from riverrun.models.speech.frames import KERNEL, FrameConfig
 from riverrun.models.speech.guards import PAUSES, poor
 from riverrun.models.speech.marking import Marker
 from riverrun.models.speech.reading.phonemes import Alphabet
+from riverrun.models.speech.reading.script import SPEEDS
 from riverrun.models.speech.talk import talk
 from riverrun.models.speech.vae import WaveVae
 from riverrun.models.state import State
@@ -40,7 +41,6 @@ from riverrun.models.state import State
 KIND = "speech"  # of a checkpoint
 AHEAD = 64  # symbols that are planned at once
 STEPS = range(1, 65)
-SPEEDS = (0.25, 4.0)
 SILENCE = 30.0  # seconds that a pause may have
 HEARD = 10.0  # seconds of a recording that a voice is taken from, the first ones
 LISTENS = 2.5  # seconds that are heard in one piece of work

@@ -161,8 +161,16 @@ def test_markup_is_pauses_and_paces(lite: Path) -> None:
     plain = sum(len(chunk) for chunk in speaker.say("<speak>Hello</speak>"))
     paused = sum(len(chunk) for chunk in speaker.say('<speak>Hello<break time="2s"/></speak>'))
     assert abs(paused - plain - 2 * speaker.rate) < 0.05 * speaker.rate
-    fast = sum(len(chunk) for chunk in speaker.say('<speak><prosody rate="200%">Hello</prosody></speak>'))
+    text = '<speak><prosody rate="200%">Hello</prosody></speak>'
+    fast = sum(len(chunk) for chunk in speaker.say(text))
     assert abs(fast / plain - 0.5) < 0.1
+    fastest = sum(len(chunk) for chunk in Speaker(str(lite), speed=3.0).say(text))
+    assert abs(fastest / plain - 0.25) < 0.1, "as a server says it: four times as fast is the most"
+
+
+def test_a_speed_that_no_model_has_is_refused(lite: Path) -> None:
+    with pytest.raises(InvalidRequest, match="speed is 9"):
+        list(Speaker(str(lite), speed=9.0).say("Hello"))
 
 
 def test_without_a_model_the_one_in_the_package_speaks(tmp_path: Path) -> None:

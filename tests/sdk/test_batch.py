@@ -200,14 +200,15 @@ def test_texts_are_said_with_a_model_that_is_named(
     assert "line 1: voice is 'ben', expected one of af_alloy" in capsys.readouterr().err, (
         "the package's own model speaks"
     )
-    assert batch(tmp_path, "--model", stored(tmp_path)) == 0
+    weights = stored(tmp_path)
+    assert batch(tmp_path, "--model", weights) == 0
     assert set(before := results(tmp_path / "out")) == {"a.wav", "b.wav"}
     assert all(len(read(tmp_path / "out" / name)[0]) > 1000 for name in before)
     told = records(tmp_path)["a"]
     assert told["input"] == {"sha256": hashlib.sha256(b"Hello a.").hexdigest(), "bytes": 8}
     assert (told["seed"], told["request"]["voice"]) == (4, "ben")
-    assert told["weights_sha256"] == hashlib.sha256(Path(stored(tmp_path)).read_bytes()).hexdigest()
-    assert batch(tmp_path, "--model", tmp_path / "small.safetensors") == 0
+    assert told["weights_sha256"] == hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    assert batch(tmp_path, "--model", weights) == 0
     assert "lines: 2 as before" in capsys.readouterr().err and results(tmp_path / "out") == before
     texts(tmp_path, "a", model="small.safetensors", voice="carl")
     assert batch(tmp_path) == 1

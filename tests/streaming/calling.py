@@ -113,7 +113,7 @@ class Caller:
     def say(self, kind: str, **values: Any) -> None:
         self.channel.send(json.dumps({"type": kind, **values}))
 
-    async def told_of(self, kind: str, wait: float = 5.0) -> dict[str, Any]:
+    async def told_of(self, kind: str, wait: float = 15.0) -> dict[str, Any]:
         """The first message of a kind, taken away."""
         for _ in range(int(wait / 0.02)):
             for message in self.told:
@@ -167,6 +167,15 @@ class Caller:
                 return
             await asyncio.sleep(0.01)
         raise AssertionError(f"only {len(self.heard)} frames came")
+
+    async def quiet(self, frames: int) -> None:
+        """Wait until the last so many frames are silent."""
+        for _ in range(500):
+            last = [np.abs(part).max() for _, part in self.heard[-frames:]]
+            if len(last) == frames and max(last) < 0.01:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"the last frames are as loud as {max(last):.3f}")
 
     def sound(self) -> Audio:
         """What was heard, its gaps as silence.  # [t, 1]"""

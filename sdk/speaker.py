@@ -68,10 +68,10 @@ class Voiced(Protocol):
 class Lite:
     """A model that was trained by `riverrun train speech`: one stream, however many sentences."""
 
-    def __init__(self, path: Path, device: str) -> None:
+    def __init__(self, path: Path, device: str, half: bool) -> None:
         from riverrun.models.speech.lite import load
 
-        self.model = load(path, device)
+        self.model = load(path, device, half)
         self.rate, self.names = int(self.model.spec.gives[0].rate), tuple(sorted(self.model.voices))
 
     def say(self, text: "str | Iterable[str]", voice: Voice, manner: Manner) -> "Iterator[Chunk]":
@@ -108,12 +108,12 @@ class Lite:
 class Published:
     """A published LongCat-AudioDiT checkpoint, in its folder: one stream, drawn chunk by chunk after what was said."""
 
-    def __init__(self, path: Path, tokens: Path, device: str) -> None:
+    def __init__(self, path: Path, tokens: Path, device: str, half: bool) -> None:
         from riverrun.models.speech.infill import Infill
-        from riverrun.models.speech.longcat import load
+        from riverrun.models.speech.longcat import halved, load
         from riverrun.models.speech.text import tokenizer
 
-        model = load(path, device)
+        model = load(path, device, halved(device) if half else None)
         self.model = Infill(model, tokenizer(tokens, model.config.text.vocabulary))
         self.rate = model.config.vae.rate
         self.names: tuple[str, ...] = ()
@@ -186,7 +186,7 @@ def _unsaid(event: "Event") -> None:
         print(f"riverrun: {event.why}", file=sys.stderr)
 
 
-def _loaded(model: str | None, tokenizer: str | None, device: str) -> Voiced:
+def _loaded(model: str | None, tokenizer: str | None, device: str, half: bool) -> Voiced:
     """A model by name, or in a file or folder. Raises CheckpointError, InvalidRequest."""
     from riverrun.models.errors import InvalidRequest
     from riverrun.models.registry import MODELS, for_task
@@ -199,8 +199,8 @@ def _loaded(model: str | None, tokenizer: str | None, device: str) -> Voiced:
         )
     folder = path if path.is_dir() else path.parent
     if (folder / "config.json").exists():
-        return Published(path, Path(tokenizer) if tokenizer else folder, device)
-    return Lite(path, device)
+        return Published(path, Path(tokenizer) if tokenizer else folder, device, half)
+    return Lite(path, device, half)
 
 
 class Speaker:
@@ -216,6 +216,7 @@ class Speaker:
         transcript: str = "",
         tokenizer: str | None = None,
         device: str = "cpu",
+        half: bool = False,
         speed: float = 1.0,
         seed: int = 0,
         steps: int | None = None,
@@ -225,12 +226,15 @@ class Speaker:
         """`model` is a name, what `riverrun train speech` made or a published checkpoint; `voice` a name or a file.
 
         A published checkpoint needs the `transcript` of the recording, and the folder of the `tokenizer` if that is
-        another. With a `server`, model and voice are its own. Raises CheckpointError or InvalidRequest if there is no
-        such model or voice, MediaError for a recording that is not usable, StreamError if the server is not.
+        another. With a `server`, model and voice are its own. `half` is half precision. Raises CheckpointError or
+        InvalidRequest if there is no such model or voice, MediaError for a recording that is not usable, StreamError
+        if the server is not.
         """
         from riverrun.models.errors import InvalidRequest
 
-        self.model: Voiced = Served(model, server, key) if server else _loaded(model, tokenizer, device)
+        if server and half:
+            raise InvalidRequest("half is of a model that runs here, and a server has its own: leave it out")
+        self.model: Voiced = Served(model, server, key) if server else _loaded(model, tokenizer, device, half)
         self.voice = self._voice(voice, transcript)
         if not 1 <= best_of <= MOST:
             raise InvalidRequest(f"best_of is {best_of}, expected 1 to {MOST}")

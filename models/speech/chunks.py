@@ -201,7 +201,7 @@ class Block(nn.Module):
 
 
 class ChunkDit(nn.Module):
-    """The whole transformer."""
+    """The whole transformer. Its blocks may compute in bfloat16; what goes in, comes out and is kept is float32."""
 
     def __init__(self, config: ChunkConfig) -> None:
         super().__init__()
@@ -218,13 +218,24 @@ class ChunkDit(nn.Module):
             for value in part.parameters():
                 nn.init.zeros_(value)
 
+    def cast(self, dtype: torch.dtype) -> None:
+        """Change the dtype of the blocks, which are run most often and have most of the weights."""
+        self.blocks.to(dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the blocks compute in."""
+        return self._blocks()[0].adaln_scale_shift.dtype
+
     def hear(self, latents: Tensor, frames: Tensor) -> State:
         """What the blocks need of a voice, once for all chunks; without frames, of nobody.  # [b, t, c], [b, t]"""
         tokens, here, mean = self.listener(latents, frames)
         tokens = torch.cat([self.nobody.expand(len(tokens), 1, -1), tokens], dim=1)
         here = F.pad(here, (1, 0), value=True)
+        tokens = tokens.to(self.dtype)
         keys, values = zip(*(block.cross_attn.pair(tokens) for block in self._blocks()), strict=True)
-        return {"keys": torch.stack(keys, 1), "values": torch.stack(values, 1), "here": here, "mean": mean}
+        memory: State = {"keys": torch.stack(keys, 1).float(), "values": torch.stack(values, 1).float()}
+        return {**memory, "here": here, "mean": mean}
 
     def start(self, batch: int) -> State:
         """What is remembered before the first chunk: nothing."""
@@ -244,9 +255,8 @@ class ChunkDit(nn.Module):
         seen = torch.arange(kept + count, device=x.device) >= kept - filled[:, None]
         mask = seen[:, None].expand(-1, count, -1)
         at = rope(kept + count, self.config.head, x.device)
-        before = zip(past["keys"].unbind(1), past["values"].unbind(1), strict=True)
-        velocity, fresh = self._run(x, time, said, voice, before, at, mask)
-        keys, values = (torch.stack(part, 1) for part in zip(*fresh, strict=True))
+        velocity, fresh = self._run(x, time, said, voice, self._memories(past), at, mask)
+        keys, values = (torch.stack(part, 1).float() for part in zip(*fresh, strict=True))
         joined = {
             "keys": torch.cat([past["keys"], keys], 3),
             "values": torch.cat([past["values"], values], 3),
@@ -289,15 +299,19 @@ class ChunkDit(nn.Module):
         condition = rearrange(self.time_embed(time.flatten()), "(b t) d -> b t d", b=len(x))
         condition = condition + self.pace_embed(voice["mean"])[:, None]
         shared = self.adaln_global_mlp(condition)
-        h = self.input_embed(x) + said
-        voices = zip(voice["keys"].unbind(1), voice["values"].unbind(1), strict=True)
+        h, shared = (self.input_embed(x) + said).to(self.dtype), shared.to(self.dtype)
         fresh = []
-        for block, memory, told in zip(self._blocks(), before, voices, strict=True):
+        for block, memory, told in zip(self._blocks(), before, self._memories(voice), strict=True):
             h, own = block(h, shared, memory, at, mask, told, voice["here"])
             fresh.append(own)
         scale, shift = self.norm_out(F.silu(condition)).chunk(2, dim=2)
-        velocity: Tensor = self.proj_out(modulate(h, scale, shift, self.config.eps))
+        velocity: Tensor = self.proj_out(modulate(h.float(), scale, shift, self.config.eps))
         return velocity.float(), fresh
+
+    def _memories(self, state: State) -> Iterable[Memory]:
+        """Keys and values of each block."""
+        keys, values = (state[name].to(self.dtype).unbind(1) for name in ("keys", "values"))
+        return zip(keys, values, strict=True)
 
     def _blocks(self) -> list[Block]:
         return [block for block in self.blocks if isinstance(block, Block)]

@@ -61,6 +61,11 @@ class FrameConfig:
         return self.size // 2 + 1
 
 
+def zeros(weight: Tensor, *shape: int) -> Tensor:
+    """A state of zeros where a weight is, as precise as that, and at least in float32."""
+    return weight.new_zeros(shape, dtype=torch.promote_types(weight.dtype, torch.float32))
+
+
 class Conv(nn.Module):
     """A convolution over time that continues from the last frames, or one that is centred.
 
@@ -73,7 +78,7 @@ class Conv(nn.Module):
         self.run = nn.Conv1d(c, d, kernel, groups=groups)
 
     def start(self, batch: int) -> Tensor:
-        return self.run.weight.new_zeros(batch, self.kernel - 1, self.c)
+        return zeros(self.run.weight, batch, self.kernel - 1, self.c)
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         if self.causal:
@@ -81,7 +86,7 @@ class Conv(nn.Module):
         else:
             joined = F.pad(x, (0, 0, self.kernel // 2, self.kernel // 2))
         y = self.run(joined.transpose(1, 2)).transpose(1, 2)
-        return y, joined[:, x.shape[1] :]
+        return y, joined[:, x.shape[1] :].to(past.dtype)
 
 
 class Layer(nn.Module):
@@ -157,7 +162,8 @@ class FrameEncoder(nn.Module):
 class FrameDecoder(nn.Module):
     """Latents to sound, frame by frame; it looks at no later frame.  # [b, width, t] -> [b, 1, t hop]
 
-    Where it draws noise, the state has the `seed` and the `tick`, in spectra, of each session.
+    Where it draws noise, the state has the `seed` and the `tick`, in spectra, of each session. Layers may compute in
+    bfloat16; the state, the spectra and the sound are float32.
     """
 
     def __init__(self, config: FrameConfig) -> None:
@@ -178,7 +184,7 @@ class FrameDecoder(nn.Module):
             "first": self.first.start(batch),
             "slow": self.slow.start(batch),
             "fast": self.fast.start(batch),
-            "tail": self.last.weight.new_zeros(batch, late, self.config.size),
+            "tail": zeros(self.last.weight, batch, late, self.config.size),
         }
         return {**state, "seed": [0] * batch, "tick": [0] * batch} if self.config.noise else state
 
@@ -204,11 +210,11 @@ class FrameDecoder(nn.Module):
 
     def spectrum(self, z: Tensor, state: State) -> tuple[Tensor, Tensor | None, State]:
         """The spectra that are sure, how large noise is in them, and what the layers remember.  # [b, t, bins]"""
-        x, first = self.first(z.transpose(1, 2), state["first"])
+        x, first = self.first(z.transpose(1, 2).to(self.last.weight.dtype), state["first"])
         x, slow = self.slow(self.norm(x), state["slow"])
         x = rearrange(self.unfold(x), "b t (n c) -> b (t n) c", n=self.config.stride)
         x, fast = self.fast(x, state["fast"])
-        told = self.last(self.last_norm(x)).to(state["tail"].dtype)  # layers may be less precise than sound
+        told = self.last(self.last_norm(x)).to(state["tail"].dtype)
         size, phase, *loud = told.split(self.config.bins, dim=2)
         spectrum = torch.polar(size.clamp_max(LOUDEST).exp(), phase)
         kept = {"first": first, "slow": slow, "fast": fast}

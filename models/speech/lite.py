@@ -453,11 +453,17 @@ def read(path: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor]]:
     return config, weights, voices
 
 
-def load(path: Path, device: str = "cpu") -> SpeakLite:
-    """What `save` wrote, ready to speak. Raises CheckpointError if it does not fit."""
+def load(path: Path, device: str = "cpu", half: bool = False) -> SpeakLite:
+    """What `save` wrote, ready to speak; with `half`, blocks and decoder compute in bfloat16, states stay float32.
+
+    Raises CheckpointError if it does not fit.
+    """
     config, weights, voices = read(path)
     net = SpeakLiteNet(config.chunks, config.frames)
     checkpoint.fill(net, weights, path)
+    if half:
+        net.dit.cast(torch.bfloat16)
+        net.vae.decoder.to(torch.bfloat16)
     return SpeakLite(net.to(device).eval().requires_grad_(False), voices, config.alphabet)
 
 

@@ -58,6 +58,11 @@ class Precision:
                 raise ValueError(f"precision of {name} is {value!r}, expected 'float32' or {half!r}")
 
 
+def halved(device: str) -> Precision:
+    """All that can be in half precision; on a CPU not the autoencoder, which float16 slows down there."""
+    return Precision("bfloat16", "bfloat16", "float32" if device == "cpu" else "float16")
+
+
 class LongCat(nn.Module):
     """The three networks of one Config, in the precision they were given. Latents are `[b, t, c]`, float32."""
 

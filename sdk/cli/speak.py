@@ -33,6 +33,9 @@ def speak(
         str | None, typer.Option(help="The tokenizer's folder, if it is not the published checkpoint's.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    half: Annotated[
+        bool, typer.Option("--half", help="Compute in half precision: half the memory, for GPUs.")
+    ] = False,
     server: Annotated[str | None, typer.Option(help="Have it said there: http://HOST:PORT.")] = None,
     key: Annotated[str | None, typer.Option(help="An API key of that server.", envvar="RIVERRUN_KEY")] = None,
     speed: Annotated[float, typer.Option(min=0.25, max=4, help="1.1 takes a tenth less time.")] = 1.0,
@@ -58,7 +61,8 @@ def speak(
 
     try:
         speaker = Speaker(model, server=server, key=key, voice=voice, transcript=transcript, tokenizer=tokenizer,
-                          device=device, speed=speed, seed=seed, steps=steps, best_of=best_of, mark=mark)  # fmt: skip
+                          device=device, half=half, speed=speed, seed=seed, steps=steps, best_of=best_of,
+                          mark=mark)  # fmt: skip
     except ValueError as error:  # of the address
         raise typer.BadParameter(str(error)) from error
     if voices:

@@ -59,6 +59,10 @@ def test_a_text_becomes_a_file(lite: Path, tmp_path: Path, capsys: pytest.Captur
     assert rate == 24_000 and len(sound) > 1000
     told = capsys.readouterr().err
     assert str(out) in told and "real-time factor" in told and "first sound after" in told
+    half = tmp_path / "half.wav"
+    assert speak(TEXT, "--model", str(lite), "-o", str(half), "--voice", "ben", "--half") == 0
+    assert read(half)[0].shape == sound.shape
+    capsys.readouterr()
     assert speak(TEXT, "--model", str(lite), "-o", str(out)) == 1
     assert "--force" in capsys.readouterr().err
 
@@ -117,7 +121,7 @@ def test_a_published_checkpoint_says_a_text(letters: Path, tmp_path: Path) -> No
     first, rate = read(out)
     assert rate == 24_000 and len(first) == 2048 * 19, "at 0.082 s a letter"
     write(tmp_path / "voice.wav", np.zeros((9000, 1), np.float32), 24_000, "pcm_s16le")
-    cloned = [*options, "--force", "--voice", str(tmp_path / "voice.wav")]
+    cloned = [*options, "--force", "--half", "--voice", str(tmp_path / "voice.wav")]
     assert speak("Hello there.", *cloned, "--transcript", "Ten letter") == 0
     assert len(read(out)[0]) == 2048 * 10
 
@@ -210,6 +214,7 @@ async def test_a_server_says_it_into_a_file_or_a_pipe(tmp_path: Path) -> None:
             (["Hello", "--voice", str(out)], "voice is a recording"),
             (["Hello", "--model", "smooth"], "has no model 'smooth' that speaks"),
             (["\u65e5\u672c\u8a9e"], "nothing that can be said"),
+            (["Hello", "--half"], "half is of a model that runs here"),
         ):
             status, _, error = await told(said, *arguments, *quick, "-o", str(tmp_path / "not.wav"))
             assert status == 1 and why in error and "Traceback" not in error

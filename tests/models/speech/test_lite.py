@@ -13,12 +13,13 @@ from torch import Tensor
 
 from riverrun.media import Chunk, join
 from riverrun.models.errors import InvalidRequest
+from riverrun.models.speech import lite
 from riverrun.models.speech.chunks import ChunkConfig
 from riverrun.models.speech.frames import FrameConfig
 from riverrun.models.speech.lite import Said, SpeakLite, SpeakLiteNet
 from riverrun.models.speech.recording import recorded
 from riverrun.models.speech.talk import talk
-from riverrun.models.state import load, save
+from riverrun.models.state import leaves, load, save
 from riverrun.models.training.chunks import Draws, Recipe, Utterance, checked, train
 from riverrun.models.training.loop import Alone
 from riverrun.streaming.engine import Engine, run
@@ -218,6 +219,25 @@ def test_a_saved_session_says_the_rest_the_same(model: SpeakLite) -> None:
             if made is not None and made.last:
                 break
     assert np.array_equal(join(out).data, whole)
+
+
+def test_half_precision_is_nearly_the_same_and_its_sessions_go_on_in_either(
+    model: SpeakLite, tmp_path: Path
+) -> None:
+    path = tmp_path / "lite.safetensors"
+    lite.save(path, model.net, model.voices, ALPHABET)
+    whole, half = spoken(model, Said(TEXT, seed=5)), lite.load(path, half=True)
+    assert half.net.dit.dtype == torch.bfloat16
+    assert 0 < np.linalg.norm(spoken(half, Said(TEXT, seed=5)) - whole) < 0.1 * np.linalg.norm(whole)
+    state, out = half.open(Said(TEXT, seed=5)), list[Chunk]()
+    with torch.inference_mode():
+        while not (out and out[-1].last):
+            ((made, _),), state = (half if len(out) < 2 else model).step([None], state)
+            out += [made] if made is not None else []
+            assert torch.bfloat16 not in {
+                value.dtype for _, value in leaves(state) if isinstance(value, Tensor)
+            }
+    assert 0 < np.linalg.norm(join(out).data - whole) < 0.1 * np.linalg.norm(whole)
 
 
 def test_run_speaks_in_this_thread(model: SpeakLite) -> None:

@@ -112,6 +112,10 @@ def speak(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Evaluations a chunk. Default: the model's own.")
     ] = None,
+    best_of: Annotated[
+        int, typer.Option(min=1, max=16, help="Judge ours also where it says each sentence so many times.")
+    ] = 1,
+    half: Annotated[bool, typer.Option("--half", help="Judge ours in half precision, too.")] = False,
     whisper: Annotated[Recogniser, typer.Option(help="Counts wrong words.")] = Recogniser.tiny,
     peers: Annotated[bool, typer.Option(help="Judge the other systems that are here, too.")] = True,
     keep: Annotated[Path | None, typer.Option(help="A folder for all that is said, as .wav.")] = None,
@@ -128,14 +132,15 @@ def speak(
     torch.set_num_threads(1)
     packages = Packages(cache())
     lines, voices = read(corpus, sentences) if corpus else (harvard(sentences), {})
-    talkers = spoken(model, steps, bool(corpus)) + (speakers.peers(packages, tell) if peers else [])
+    talkers = spoken(model, steps, bool(corpus), best_of, half)
+    talkers += speakers.peers(packages, tell) if peers else []
     judges = listeners(packages, whisper, bool(voices))
     done = bench(talkers, lines, voices, judges, keeping(keep), tell)
     typer.echo(json.dumps(done.document(), indent=1) if as_json else done.table())
 
 
-def spoken(model: str | None, steps: int | None, corpus: bool) -> "list[Talker]":
-    """Recordings where there is a corpus, and our model in its voices and in those of the corpus."""
+def spoken(model: str | None, steps: int | None, corpus: bool, best_of: int, half: bool) -> "list[Talker]":
+    """Recordings where there is a corpus, and our model in its voices, those of the corpus, and other manners."""
     from riverrun.measure import Cloned, Named
     from riverrun.models.evaluation.speakers import Recorded
     from riverrun.speaker import Speaker
@@ -144,6 +149,10 @@ def spoken(model: str | None, steps: int | None, corpus: bool) -> "list[Talker]"
     if model:
         name, speaker = Path(model).stem, Speaker(model, steps=steps)
         found += [Named(name, speaker), *([Cloned(name, speaker)] if corpus else [])]
+        if best_of > 1:
+            found += [Named(f"{name}, best of {best_of}", Speaker(model, steps=steps, best_of=best_of))]
+        if half:
+            found += [Named(f"{name}, half precision", Speaker(model, steps=steps, half=True))]
     return found
 
 

@@ -44,16 +44,28 @@ def test_ours_is_judged_in_either_kind_of_voice(
     monkeypatch.setattr("riverrun.models.evaluation.speaking.dnsmos", lambda *_: 1.0)  # slow on short sound
     model = made(tmp_path / "lite.safetensors", PHONEMES.symbols)
     folder = corpus(tmp_path / "corpus", {"af_a": 9})
-    options = ["--model", str(model), "--corpus", str(folder), "--no-peers", "--steps", "2"]
+    options = [
+        "--model",
+        str(model),
+        "--corpus",
+        str(folder),
+        "--no-peers",
+        "--steps",
+        "2",
+        "--best-of",
+        "2",
+        "--half",
+    ]
     assert bench(*options, "--keep", str(tmp_path / "kept")) == 0
     out, told = capsys.readouterr()
-    rows = [line.split(" | ")[0] for line in out.splitlines()[2:5]]
-    assert rows == ["| recordings", "| lite, named voices", "| lite, cloned from 5 s"]
+    rows = [line.split(" | ")[0] for line in out.splitlines()[2:7]]
+    ours = ["named voices", "cloned from 5 s", "best of 2, named voices", "half precision, named voices"]
+    assert rows == ["| recordings", *(f"| lite, {how}" for how in ours)]
     assert "Voices are not compared" in out and "no network" in told
     kept = sorted(
         path.relative_to(tmp_path / "kept").as_posix() for path in (tmp_path / "kept").rglob("*.wav")
     )
-    names = ("lite-cloned-from-5-s", "lite-named-voices", "recordings")
+    names = [f"lite-{how.replace(' ', '-').replace(',', '')}" for how in sorted(ours)] + ["recordings"]
     assert kept == [f"{name}/00{i}.wav" for name in names for i in (0, 1)]
     sound, rate = read(tmp_path / "kept" / kept[0])
     assert rate == 24_000 and len(sound) > 1_000

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from torch import Tensor
 from riverrun.media import CorruptMedia, MediaError, UnsupportedMedia
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.speech.aligner import AlignerConfig, features, path
-from riverrun.models.training.corpus import decode
+from riverrun.models.speech.reading.normal import normalise
+from riverrun.models.speech.reading.phonemes import phonemes, written
+from riverrun.models.training.corpus import SUFFIXES, decode
 
 log = logging.getLogger(__name__)
+HELDOUT = 50  # one in so many, where nobody says which
 
 
 @dataclass(frozen=True)
@@ -31,21 +35,47 @@ class Reading:
 
 
 def readings(folder: Path, split: str | None = None) -> Iterator[Reading]:
-    """The utterances that a folder's manifest.jsonl lists; None stands for every split.
+    """The utterances that a folder's manifest.jsonl lists, or whose text is beside them; None stands for every split.
 
-    A line is a JSON object with at least `file` and `phonemes`; without `split` it is for training.
-    Raises UnsupportedMedia if there is no manifest, InvalidRequest for a line that lacks one of the two.
+    A line is a JSON object with `file`, and `phonemes` or `text`; without `split` it is for training. Where there is no
+    manifest, it is of every sound NAME.wav (.flac, ...) with a NAME.txt, one in fifty held out. A text is pronounced as
+    American English; one that cannot be is left out, which the log tells.
+    Raises UnsupportedMedia if there is neither, InvalidRequest for a line that lacks something, ModelError where texts
+    are to be pronounced and hibari is not installed.
     """
-    manifest = folder / "manifest.jsonl"
-    if not manifest.is_file():
-        raise UnsupportedMedia(f"{manifest} is missing: a line for each file, with its phonemes")
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), 1):
-        row: dict[str, Any] = json.loads(line)
-        if missing := {"file", "phonemes"} - set(row):
-            raise InvalidRequest(f"{manifest}, line {number} has no {' or '.join(sorted(missing))}")
+    manifest, pronounce = folder / "manifest.jsonl", cache(phonemes)
+    rows = _listed(manifest) if manifest.is_file() else _beside(folder)
+    for number, row in enumerate(rows, 1):
+        if "file" not in row or not row.keys() & {"phonemes", "text"}:
+            raise InvalidRequest(
+                f"{manifest}, line {number} has no {'phonemes or text' if 'file' in row else 'file'}"
+            )
         found = row.get("split", "train")
-        if split in (None, found):
-            yield Reading(folder / row["file"], found, row["phonemes"], row.get("voices"))
+        if split not in (None, found):
+            continue
+        try:
+            symbols = row["phonemes"] if "phonemes" in row else written(pronounce()(normalise(row["text"])))
+        except InvalidRequest as error:
+            log.warning("left out: %s: %s", row["file"], error)
+            continue
+        yield Reading(folder / row["file"], found, symbols, row.get("voices"))
+
+
+def _listed(manifest: Path) -> Iterator[dict[str, Any]]:
+    return map(json.loads, manifest.read_text(encoding="utf-8").splitlines())
+
+
+def _beside(folder: Path) -> Iterator[dict[str, Any]]:
+    """Sounds and their texts as rows of a manifest. Raises UnsupportedMedia if there are none."""
+    sounds = sorted(file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES)
+    pairs = [(file, text) for file in sounds if (text := file.with_suffix(".txt")).is_file()]
+    if not pairs:
+        raise UnsupportedMedia(
+            f"{folder} has no manifest.jsonl with a line for each file, and no sound with a .txt beside it"
+        )
+    for i, (file, text) in enumerate(pairs, 1):
+        split = "train" if i % HELDOUT else "heldout"
+        yield {"file": file.name, "text": text.read_text(encoding="utf-8"), "split": split}
 
 
 def build(folders: Sequence[Path], out: Path, config: AlignerConfig) -> None:

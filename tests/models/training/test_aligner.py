@@ -205,11 +205,31 @@ def test_every_utterance_is_once_in_an_epoch_and_no_batch_is_too_large(pool: Pat
     assert features(torch.from_numpy(speak(PLANS[0], 0))[None], TINY).shape[1] == speech.frames[0]
 
 
-def test_a_manifest_without_phonemes_is_refused(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedMedia, match="manifest.jsonl is missing"):
+def test_what_is_written_is_pronounced_and_what_is_no_english_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("hibari")
+    for i in range(51):
+        (tmp_path / f"{i:02}.flac").touch()
+        (tmp_path / f"{i:02}.txt").write_text("It costs $5, Dr. Smith!")
+    (tmp_path / "alone.flac").touch()
+    (tmp_path / "alone.txt.orig").touch()
+    (tmp_path / "00.txt").write_text("\u65e5\u672c\u8a9e")
+    found = list(readings(tmp_path))
+    assert [reading.file.name for reading in found] == [f"{i:02}.flac" for i in range(1, 51)]
+    assert [reading.file.name for reading in found if reading.split == "heldout"] == ["49.flac"]
+    assert {reading.phonemes for reading in found} == {"ˌɪt kˈɔsts fˈIv dˈɑləɹz, dˈɑktəɹ smˈɪθ!"}
+    assert "left out: 00.flac" in caplog.text
+    rows = [{"file": "1.flac", "text": "A hat"}, {"file": "2.flac", "text": "A hat", "phonemes": "h"}]
+    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert [reading.phonemes for reading in readings(tmp_path)] == ["ɐ hˈæt", "h"]
+
+
+def test_a_folder_of_no_speech_is_refused(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedMedia, match="no manifest.jsonl .* no sound with a .txt"):
         build([tmp_path], tmp_path, TINY)
-    (tmp_path / "manifest.jsonl").write_text('{"file": "0.wav", "text": "hat"}\n')
-    with pytest.raises(InvalidRequest, match="line 1 has no phonemes"):
+    (tmp_path / "manifest.jsonl").write_text('{"file": "0.wav", "words": "hat"}\n')
+    with pytest.raises(InvalidRequest, match="line 1 has no phonemes or text"):
         list(readings(tmp_path))
     (tmp_path / "manifest.jsonl").write_text('{"file": "0.wav", "phonemes": "h7t"}\n')
     with pytest.raises(InvalidRequest, match="is '7', expected one of"):

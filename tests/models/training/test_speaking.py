@@ -173,7 +173,7 @@ def test_nothing_to_learn_from_is_told(base: Path) -> None:
 
 def test_a_folder_without_a_manifest_is_told(base: Path) -> None:
     (base / "corpus" / "manifest.jsonl").unlink()
-    with pytest.raises(UnsupportedMedia, match="manifest.jsonl is missing"):
+    with pytest.raises(UnsupportedMedia, match="has no manifest.jsonl"):
         speaking.run(PLAN, base, CPU)
 
 

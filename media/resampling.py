@@ -10,15 +10,19 @@ from riverrun.media.chunk import Array
 
 HALF = 24  # samples of the lower rate on either side of the filter: 1.5 ms at 16 kHz
 BETA = 8.0  # of the Kaiser window: 80 dB
-PASS = 0.455  # of the lower rate, where the response is halved
+ROLL = 1.08  # of the lower rate, times samples: how far below half of it the response is halved
 PHASES = 1024  # filters at most; ratios that need more, as of 44,099 Hz, go between two of them
 
 
 @lru_cache(maxsize=32)
-def bank(up: int, down: int) -> NDArray[np.float32]:
-    """A Kaiser-windowed sinc, cut into one filter a phase, newest sample last.  # [phases + 1, taps]"""
-    half = math.ceil(HALF * max(1.0, down / up))  # input samples
-    cutoff = 2 * PASS * min(1.0, up / down)
+def bank(up: int, down: int, length: int = HALF) -> NDArray[np.float32]:
+    """A Kaiser-windowed sinc, cut into one filter a phase, newest sample last.  # [phases + 1, taps]
+
+    `length` is in samples of the lower rate, on either side: the response falls from 0.5 - 2.16 / `length` of that rate
+    to half of it.
+    """
+    half = math.ceil(length * max(1.0, down / up))  # input samples
+    cutoff = 2 * (0.5 - ROLL / length) * min(1.0, up / down)
     phases = min(up, PHASES)
     offsets = (
         np.arange(phases + 1)[:, None] / phases - np.arange(-half + 1, half + 1)[None]

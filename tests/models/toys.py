@@ -1,7 +1,8 @@
-"""Two small models: a filter that looks ahead, and a generator that is told its text in pieces."""
+"""Two small models: a filter that looks ahead, and a generator that is told its text in pieces; and how one is run."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
 from riverrun.media import Chunk
-from riverrun.models.contract import Outputs, Port, Spec
+from riverrun.models.contract import Outputs, Port, Spec, StreamModel
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.noise import noise_rows
 from riverrun.models.state import State
@@ -134,3 +135,23 @@ class Teller:
             state["text"][i], state["tick"][i] = rest, state["tick"][i] + len(data)
         state["phase"] = [0] * len(inputs)
         return outputs, state
+
+
+def stream(
+    model: StreamModel, sound: NDArray[np.float32], request: Any, updates: Mapping[int, Any] | None = None
+) -> NDArray[np.float32]:
+    """What comes of sound in a filter, from its first tick on, if some requests come before some hops.  # [t] -> [t]"""
+    takes, late, made = model.spec.takes, model.spec.latency, list[NDArray[np.float32]]()
+    assert takes is not None
+    whole, state = np.pad(sound, (0, late + -(len(sound) + late) % takes.hop)), model.open(request)
+    for hop, at in enumerate(range(0, len(whole), takes.hop)):
+        if updates and hop in updates:
+            state = model.update(state, updates[hop])
+        inputs: list[Chunk | None] = [Chunk(whole[at : at + takes.hop, None], at, takes.rate)]
+        while len(made) <= hop:
+            ((chunk,),), state = model.step(inputs, state)
+            inputs = [None]
+            if chunk is not None:
+                assert (chunk.pts, len(chunk)) == (at - late, takes.hop)
+                made.append(chunk.data[:, 0])
+    return np.concatenate(made)[late:][: len(sound)]

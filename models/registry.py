@@ -14,17 +14,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """One model. `family` is the module whose `load(path, device)` reads its weights."""
+    """One model. `family` is the module whose `load(path, device)` reads its weights.
+
+    One that is made of several takes a path for each: `parts` are the names of theirs.
+    """
 
     name: str
     family: str
     tasks: tuple[str, ...]
     summary: str
+    parts: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> list[Path]:
+        """Where the embedded weights lie, if they do."""
+        folder = Path(str(files("riverrun.assets")))
+        return [folder / f"{name}.safetensors" for name in self.parts or (self.name,)]
 
     @property
     def path(self) -> Path:
-        """Where the embedded weights lie, if they do."""
-        return Path(str(files("riverrun.assets"))) / f"{self.name}.safetensors"
+        """Where they lie, or the first of them."""
+        return self.paths[0]
 
 
 RESTORATION = "riverrun.models.restoration.stream"
@@ -83,20 +93,22 @@ def load(model: str, device: str = "cpu") -> "StreamModel":
     """
     if model in MODELS:
         entry = MODELS[model]
-        if not entry.path.exists():
-            raise CheckpointError(f"the weights of {model} are not in this installation ({entry.path.name})")
-        return _load(entry.family, entry.path, device)
+        if missing := [path.name for path in entry.paths if not path.exists()]:
+            raise CheckpointError(
+                f"the weights of {model} are not in this installation ({', '.join(missing)})"
+            )
+        return _load(entry.family, device, *entry.paths)
     if model.endswith(".safetensors"):
         from riverrun.models.checkpoint import KIND, read
 
         kind = read(Path(model))[0].get(KIND, "nothing")
         if kind not in KINDS:
             raise CheckpointError(f"{model} says it holds {kind!r}, expected one of {', '.join(KINDS)}")
-        return _load(KINDS[kind], Path(model), device)
+        return _load(KINDS[kind], device, Path(model))
     raise InvalidRequest(f"model is {model!r}, expected one of {', '.join(MODELS)}, or a .safetensors file")
 
 
-def _load(family: str, path: Path, device: str) -> "StreamModel":
+def _load(family: str, device: str, *paths: Path) -> "StreamModel":
     import torch
 
     try:
@@ -106,5 +118,5 @@ def _load(family: str, path: Path, device: str) -> "StreamModel":
         raise InvalidRequest(
             f"device is {device!r}, and that is not to be had here ({reason}): try 'cpu'"
         ) from error
-    loaded: StreamModel = import_module(family).load(path, device)
+    loaded: StreamModel = import_module(family).load(*paths, device=device)
     return loaded

@@ -14,10 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from riverrun.media import Chunk
-from riverrun.models import CheckpointError, InvalidRequest, for_task, load, names
+from riverrun.models import MODELS, CheckpointError, InvalidRequest, for_task, load
 from riverrun.models.checking import check_stream
 from riverrun.models.checkpoint import on_meta, parameters
 from riverrun.models.flow import COMPOSITE5, RK38, Tableau, _column, euler
+from riverrun.models.registry import RESTORATION
 from riverrun.models.restoration import phase, spectrum, stream, tasks
 from riverrun.models.restoration.backbone import BackboneConfig
 from riverrun.models.restoration.frame import FrameStep
@@ -84,7 +85,7 @@ def test_check_stream_passes_for_every_preset(preset: str) -> None:
     assert report.whole is not None and report.batch == 3
 
 
-@pytest.mark.parametrize("name", [name for name in names() if name != "speak-lite"])
+@pytest.mark.parametrize("name", [entry.name for entry in MODELS.values() if entry.family == RESTORATION])
 def test_check_stream_passes_for_the_weights_that_ship(name: str) -> None:
     report = check_stream(load(name), [Request(seed=1), Request(seed=2)], hops=24)
     assert report.whole is not None and report.whole < 1e-5

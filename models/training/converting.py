@@ -24,6 +24,7 @@ from riverrun.models.voice.network import Converter
 
 MEL, WEIGHED = 15.0, 4.0  # weights of the losses
 PACES = tuple(Fraction(a, b) for a, b in ((7, 8), (10, 11), (14, 15), (1, 1), (15, 14), (11, 10), (8, 7)))
+SHORTEST = 512  # samples of a spectrum: two periods of a low voice, as nobody knows when its pulses were
 EDGE = 8  # frames at the beginning of a crop that are not judged: little was heard before them
 
 
@@ -116,7 +117,7 @@ class Course:
         self.model.listener.eval().requires_grad_(False)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
         self.learning = Optimizer(_taught(self.model), recipe.rate)
-        self.spectral = Spectral(model.config.listener.rate).to(crew.device)
+        self.spectral = Spectral(model.config.listener.rate, SHORTEST).to(crew.device)
         self.pesq = Pesq(model.config.listener.rate).to(crew.device) if recipe.pesq else None
 
     def state(self) -> dict[str, Any]:

@@ -48,15 +48,17 @@ class Spectral(nn.Module):
     arXiv 1910.11480 with a perceptual weight as in auraloss.
     """
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, shortest: int = min(SIZES)) -> None:
+        """Windows are of `shortest` samples or more."""
         super().__init__()
-        for size, bands in SIZES.items():
-            self.register_buffer(f"mel{size}", mel_filters(rate, size, bands), persistent=False)
+        self.sizes = [size for size in SIZES if size >= shortest]
+        for size in self.sizes:
+            self.register_buffer(f"mel{size}", mel_filters(rate, size, SIZES[size]), persistent=False)
             curve = hearing(torch.arange(size // 2 + 1) * rate / size)
             self.register_buffer(f"curve{size}", curve[:, None], persistent=False)
 
     def forward(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        pairs = [self._distances(x, target, size) for size in SIZES]
+        pairs = [self._distances(x, target, size) for size in self.sizes]
         mel, heard = (torch.stack(part).sum() for part in zip(*pairs, strict=True))
         return mel, heard
 

@@ -22,7 +22,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from riverrun.models.layers.attention import Attention, Memory, Rope, rope, stretch, turn
-from riverrun.models.speech.dit import Embedder, FeedForward, Modulation, TimeEmbed, blank, modulate
+from riverrun.models.layers.modulation import modulate
+from riverrun.models.speech.dit import Embedder, FeedForward, Modulation, TimeEmbed, blank
 from riverrun.models.speech.frames import KERNEL, Layer
 from riverrun.models.state import State
 

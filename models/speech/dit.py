@@ -21,6 +21,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from riverrun.models.layers.attention import Attention, Memory, Rope, rope
+from riverrun.models.layers.modulation import modulate
 from riverrun.models.state import State
 
 
@@ -239,12 +240,6 @@ class Dit(nn.Module):
 def blank(x: Tensor, mask: Tensor | None) -> Tensor:
     """Zeros where a mask is false."""
     return x if mask is None else x.masked_fill(~mask, 0)
-
-
-def modulate(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
-    """Layer norm in float32, scaled by 1 + scale and shifted."""
-    y = F.layer_norm(x.float(), x.shape[-1:], eps=eps)
-    return (y * (1 + scale) + shift).to(x.dtype)
 
 
 def _quieten(dit: Dit) -> None:

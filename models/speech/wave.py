@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
+from riverrun.models.layers.snake import snake
 from riverrun.models.state import State
 
 DILATIONS = (1, 3, 9)
@@ -29,14 +30,8 @@ def grow(x: Tensor, d: int, factor: int) -> Tensor:
     return rearrange(copied, "b (d f) t -> b d (t f)", f=factor)
 
 
-def snake(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-    """x + sin²(a x) / b, with the logarithms of a and b given by channel. Source: arXiv 2006.08195."""
-    a, b = alpha.exp()[:, None], beta.exp()[:, None]
-    return x + (x * a).sin().square() / (b + 1e-9)
-
-
 class Snake(nn.Module):
-    """Snake with its frequency and its size learned by channel."""
+    """Snake; the logarithms of its frequency and of its size are learned by channel."""
 
     def __init__(self, c: int) -> None:
         super().__init__()
@@ -44,7 +39,7 @@ class Snake(nn.Module):
         self.beta = nn.Parameter(torch.zeros(c))
 
     def forward(self, x: Tensor) -> Tensor:
-        return snake(x, self.alpha, self.beta)
+        return snake(x, self.alpha.exp()[:, None], self.beta.exp()[:, None])
 
 
 class Conv(nn.Module):

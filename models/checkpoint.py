@@ -61,16 +61,29 @@ def save(
 
     The file appears whole or not at all. `notes` are further header strings.
     """
-    from safetensors.torch import save as pack
-
     tensors = {
-        name: (value.half() if value.ndim > 1 and value.numel() > 4096 else value.float()).contiguous()
+        name: (value.half() if value.ndim > 1 and value.numel() > 4096 else value.float())
         for name, value in module.state_dict().items()
     }
+    write(path, tensors, kind, config, notes)
+
+
+def write(
+    path: Path, tensors: Mapping[str, Tensor], kind: str, config: Any, notes: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors as they are with the config of what takes them. The file appears whole or not at all."""
+    from safetensors.torch import save_file
+
     header = {KIND: kind, CONFIG: json.dumps(dataclasses.asdict(config)), **(notes or {})}
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(pack(tensors, metadata=header))
-    temporary.replace(path)
+    temporary.touch()
+    mode = temporary.stat().st_mode  # as the user wants files to be, and safetensors does not make them
+    try:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, header)
+        temporary.chmod(mode)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

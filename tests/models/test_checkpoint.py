@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from riverrun.models import CheckpointError
-from riverrun.models.checkpoint import CONFIG, KIND, config
+from riverrun.models.checkpoint import CONFIG, KIND, config, read, write
 from riverrun.models.restoration.network import Config
 from riverrun.models.restoration.presets import PRESETS
 
@@ -71,3 +72,17 @@ def test_a_value_that_cannot_be_is_refused_with_the_path(place: str, value: Any)
 def test_what_is_no_config_is_refused(data: Any) -> None:
     with pytest.raises(CheckpointError, match="expected keys"):
         parse(data)
+
+
+def test_weights_appear_whole_and_as_other_files_do(tmp_path: Path) -> None:
+    path, other = tmp_path / "it.safetensors", tmp_path / "other"
+    other.touch()
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).T}
+    write(path, tensors, "it", PRESETS["restore-lite"], {"licence": "none"})
+    header, held = read(path)
+    assert torch.equal(held["a"], tensors["a"]) and header["licence"] == "none"
+    assert config(header, "it", Config, path) == PRESETS["restore-lite"]
+    assert path.stat().st_mode == other.stat().st_mode
+    with pytest.raises(AttributeError):
+        write(path, {"a": "no tensor"}, "it", PRESETS["restore-lite"])  # type: ignore[dict-item]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["it.safetensors", "other"]

@@ -1,0 +1,1 @@
+"""Voice conversion: what is said stays, and who says it changes."""

@@ -25,7 +25,10 @@ class Kind:
     tolerance: float
 
 
-KINDS = {"longcat": Kind("riverrun.models.speech.parity", 2e-4)}
+KINDS = {
+    "longcat": Kind("riverrun.models.speech.parity", 2e-4),
+    "xvc": Kind("riverrun.models.voice.parity", 1e-5),
+}
 
 
 class Pair(NamedTuple):

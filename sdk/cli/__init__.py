@@ -21,6 +21,7 @@ COMMANDS = (
     "bench",
     "check",
     "train",
+    "weights",
     "demo",
 )
 

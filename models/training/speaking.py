@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,16 +22,14 @@ from riverrun.models.speech.frames import FrameConfig
 from riverrun.models.speech.lite import SpeakLite, SpeakLiteNet
 from riverrun.models.speech.reading.phonemes import PHONEMES
 from riverrun.models.speech.vae import WaveVae
-from riverrun.models.training import alignments, chunks, plans, speech
+from riverrun.models.training import chunks, speech
 from riverrun.models.training.chunks import Recipe as ChunkRecipe
 from riverrun.models.training.chunks import Utterance
-from riverrun.models.training.corpus import decode
 from riverrun.models.training.loop import Crew
-from riverrun.models.training.readings import readings
 from riverrun.models.training.speech import Recipe as SoundRecipe
+from riverrun.models.training.utterances import Line, Samples, parted, planned, sound
 
 log = logging.getLogger(__name__)
-Samples = NDArray[np.int16]
 PAUSE = " "  # at both ends of an utterance: the silence there
 PROMPT = 250  # latent frames of a voice that are kept with the weights
 SAMPLES = 3  # held-out sentences that are said whenever weights are written
@@ -59,23 +57,9 @@ class Plan:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Line:
-    """An utterance of a corpus: its sound, what is said in it, and when."""
-
-    path: Path
-    voice: str
-    split: str
-    timing: alignments.Timing
-
-
 def read(config: Path) -> Plan:
     """Parse a config file. Raises ModelError if it is missing, no TOML, or has unknown or missing keys."""
-    plan = plans.read(Plan, config)
-    if len(plan.speech) != len(plan.timings) or not plan.speech:
-        raise ModelError(
-            f"{config} has {len(plan.speech)} folders of speech and {len(plan.timings)} of timings, expected as many"
-        )
+    plan = planned(Plan, config)
     if plan.chunks.symbols < PHONEMES.size:
         raise ModelError(f"{config}: symbols is {plan.chunks.symbols}, and the alphabet has {PHONEMES.size}")
     return plan
@@ -96,10 +80,7 @@ def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
     """
     out = base / plan.out
     out.mkdir(parents=True, exist_ok=True)
-    lines = sorted(listed(plan, base), key=lambda line: line.split != "train")
-    count = sum(line.split == "train" for line in lines)
-    if not count:
-        raise ModelError(f"{', '.join(plan.speech)} have no utterance that is timed and for training")
+    lines, count = parted(plan, base)
     net = begun(plan, base)
     with crew.main_process_first():
         whole, ends = sound(lines, plan.frames.rate, out / "sound")
@@ -149,28 +130,6 @@ def begun(plan: Plan, base: Path) -> SpeakLiteNet:
     return net
 
 
-def listed(plan: Plan, base: Path) -> Iterator[Line]:
-    """Every utterance that is timed, the held-out ones too. Raises as `readings` and `alignments.read`."""
-    for folder, timings in zip(plan.speech, plan.timings, strict=True):
-        times = {timing.file: timing for timing in alignments.read(base / timings)}
-        for reading in readings(base / folder):
-            if timing := times.get(reading.file.name):
-                voice = json.dumps(reading.voices or folder)
-                yield Line(reading.file, voice, reading.split, timing)
-
-
-def sound(lines: Sequence[Line], rate: int, path: Path) -> tuple[Samples, list[int]]:
-    """All sound in a row, 16-bit, decoded once and kept for these files; and where each ends."""
-    names = [line.path.name for line in lines]
-    file, stamp = path.with_suffix(".npy"), path.with_suffix(".json")
-    if not stamp.exists() or json.loads(stamp.read_text())["files"] != names:
-        parts = [np.round(decode(line.path, rate).clip(-1, 1) * 32767).astype(np.int16) for line in lines]
-        np.save(file, np.concatenate(parts))
-        ends = np.cumsum([len(part) for part in parts]).tolist()
-        stamp.write_text(json.dumps({"files": names, "ends": ends}))
-    return np.load(file), json.loads(stamp.read_text())["ends"]
-
-
 @torch.inference_mode()
 def latents(vae: WaveVae, parts: Sequence[Samples], path: Path) -> list[NDArray[np.float16]]:
     """Mean and spread of each frame of clips, worked out once and kept for this autoencoder.  # [t, 2 c] each"""
@@ -212,13 +171,11 @@ def prompts(clips: list[Utterance], lines: list[Line]) -> dict[str, Tensor]:
     """The means of some seconds of each voice that has a name of its own, held-out ones left out."""
     voices: dict[str, Tensor] = {}
     for clip, line in zip(clips, lines, strict=True):
-        names = json.loads(line.voice)
-        if line.split != "train" or len(names) != 1:
+        if line.split != "train" or not line.name:
             continue
-        name = names if isinstance(names, str) else next(iter(names))
-        known = voices.get(name, clip.latents[:0])
+        known = voices.get(line.name, clip.latents[:0])
         if len(known) < PROMPT:
-            voices[name] = torch.cat([known, clip.latents])[:PROMPT]
+            voices[line.name] = torch.cat([known, clip.latents])[:PROMPT]
     return {name: both.chunk(2, dim=1)[0].float() for name, both in voices.items()}
 
 

@@ -18,6 +18,7 @@ from riverrun.models.speech.lite import Said, load, speak
 from riverrun.models.speech.reading.phonemes import PHONEMES
 from riverrun.models.training import chunks, speaking, speech
 from riverrun.models.training.loop import Alone, assemble
+from riverrun.models.training.utterances import listed
 from tests.sdk.mutants import write
 
 CPU = Alone(torch.device("cpu"))
@@ -132,7 +133,7 @@ def test_a_recipe_is_run_by_a_command(base: Path, capsys: pytest.CaptureFixture[
 
 
 def test_silence_at_both_ends_is_a_pause_and_marks_take_no_time(base: Path) -> None:
-    line = next(speaking.listed(PLAN, base))
+    line = next(listed(PLAN, base))
     clip = speaking.utterance(line, torch.zeros(200, 8), 200.0)
     assert PHONEMES.decode(clip.symbols.tolist()) == f" {TEXT} "
     assert clip.ends.tolist() == [20, 60, 60, 100, 130, 170, 200]

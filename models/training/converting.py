@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -125,9 +125,13 @@ class Course:
         return {name: getattr(self, name).state_dict() for name in ("model", "average", "learning")}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from what `state` gave, with the listener that is there now: it may have learned more since."""
+        listener = {name: value.clone() for name, value in self.model.listener.state_dict().items()}
         for name in ("model", "average", "learning"):
             getattr(self, name).load_state_dict(state[name])
+        averaged = cast(Converter, self.average.module)
+        for model in (self.model, averaged):
+            model.listener.load_state_dict(listener)
 
     def step(self, drawn: tuple[Tensor, Tensor, Tensor], rate: float) -> dict[str, Tensor]:
         """Learn from one batch at a share of the peak rate; give what was measured."""
@@ -189,7 +193,8 @@ def train(
 ) -> list[dict[str, float]]:
     """Train until the minutes are up; `model` ends with averaged weights. Give the log, also in `out`/log.jsonl.
 
-    The listener stays as it is. `save` is called each `save_minutes` and at the end.
+    The listener stays as it is. `save` is called each `save_minutes` and at the end, when `out`/last.pt gets what
+    resuming needs: with `resume`, a run goes on from there with the minutes it had left.
     """
     torch.manual_seed(recipe.seed)
     course = Course(model, recipe, crew)

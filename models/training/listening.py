@@ -1,8 +1,8 @@
 """Train what listens in voice conversion: phonemes and pitch of every frame, whoever speaks and however loud."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from riverrun.models.speech.aligner import MARKS, PHONES
 from riverrun.models.training.alignments import Timing
 from riverrun.models.training.loop import OTHER, Crew, Optimizer, average, follow, gradients, shared
-from riverrun.models.voice.listener import Listener, ListenerConfig, mel, power, pressed
+from riverrun.models.training.pitch import contour
+from riverrun.models.voice.listener import Listener, ListenerConfig, Spectra, mel, power, pressed
 
 WARPS = tuple(2 ** (i / 24) for i in range(-8, 9))  # by how much formants and pitch are moved: 26 % at most
 UNKNOWN = -100  # label of a frame whose phoneme nobody knows
 LEVELS = (-24.0, 12.0)  # dB that clips are made louder
+CHECKED = 32  # crops of held-out speech that are listened to whenever weights are written
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -75,49 +78,23 @@ def labels(timing: Timing, frames: int, seconds: float) -> NDArray[np.int64]:
 def pitches(sound: NDArray[np.int16], config: ListenerConfig) -> NDArray[np.float32]:
     """Octaves above the lowest pitch at the middle of every frame; -1 where there is none.  # [n] -> [ceil(n / hop)]
 
-    Source: Morise et al. 2016 (WORLD), by the pyworld package. Raises ModelError without it.
+    Raises ModelError without the package pyworld.
     """
-    world = _world()
     period = 1000 * config.hop / config.rate
-    heard = sound.astype(np.float64) / 32768
-    rough, times = world.dio(
-        heard, config.rate, f0_floor=config.lowest, f0_ceil=600.0, frame_period=period / 2
-    )
-    hertz = world.stonemask(heard, rough, times, config.rate)
+    hertz = contour(sound.astype(np.float64) / 32768, config.rate, config.lowest, period / 2)
     count = -(-len(sound) // config.hop)
     middles = np.zeros(count)
-    found = hertz[1::2][:count]
+    found = hertz[1::2][:count]  # every second one is of the middle of a frame
     middles[: len(found)] = found
     octaves = np.log2(np.maximum(middles, 1e-3) / config.lowest)
     top = (config.classes - 1) / config.octave
     return np.where((octaves >= 0) & (octaves <= top), octaves, -1.0).astype(np.float32)
 
 
-def _world() -> Any:
-    import warnings
-
-    from riverrun.models.errors import ModelError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import pyworld
-    except ImportError as error:
-        raise ModelError(
-            "pitch of the corpus is measured by pyworld: pip install 'riverrun[train]'"
-        ) from error
-    return pyworld
-
-
 def clips(
-    whole: NDArray[np.int16],
-    ends: Sequence[int],
-    timings: Sequence[Timing],
-    config: ListenerConfig,
-    path: Path,
+    parts: Sequence[NDArray[np.int16]], timings: Sequence[Timing], config: ListenerConfig, path: Path
 ) -> Clips:
     """Utterances with what their frames are; pitches are measured once and kept at `path`."""
-    parts = np.split(whole, list(ends)[:-1])
     counts = [-(-len(part) // config.hop) for part in parts]
     stamp, key = path.with_suffix(".json"), [len(parts), sum(counts), config.lowest, config.octave]
     if not stamp.exists() or json.loads(stamp.read_text()) != key:
@@ -136,22 +113,20 @@ def clips(
 class Heard:
     """Random crops as spectra in another level, in noise, and of other formants and pitch, with what they are."""
 
-    def __init__(
-        self, clips: Clips, config: ListenerConfig, recipe: Recipe, seed: int, device: torch.device
-    ) -> None:
-        self.clips, self.config, self.recipe, self.device = clips, config, recipe, device
+    def __init__(self, clips: Clips, config: ListenerConfig, recipe: Recipe, seed: int) -> None:
+        self.clips, self.config, self.recipe, self.spectra = clips, config, recipe, Spectra(config.hop)
         self.generator = torch.Generator().manual_seed(seed)
         self.filters = torch.stack([mel(config, warp) for warp in WARPS])
 
-    def draw(self, listener: Listener) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Bands, low bins, and phonemes and pitches told late as the listener tells them."""
+    def draw(self) -> Batch:
+        """Bands, low bins, and phonemes and pitches told late as a listener tells them."""
         config, batch, count = self.config, self.recipe.batch, self.recipe.frames
         last = len(self.clips.phones) - count
         starts = torch.randint(last, (batch,), generator=self.generator).tolist()
         rows = [self.clips.crop(start, count, config.hop) for start in starts]
         sound, phones, pitch = (torch.stack(part) for part in zip(*rows, strict=True))
         gain = 10 ** ((self._uniform(batch, 1) * (LEVELS[1] - LEVELS[0]) + LEVELS[0]) / 20) / 32768
-        spectrum, _ = listener.spectra(sound.float() * gain, listener.spectra.start(batch))
+        spectrum, _ = self.spectra(sound.float() * gain, self.spectra.start(batch))
         seen = self._noisy(power(spectrum))
         which = torch.randint(len(WARPS), (batch,), generator=self.generator)
         bands = pressed(seen @ self.filters[which]) + self._tilt(batch)
@@ -215,7 +190,7 @@ class Course:
         for name in ("model", "average", "learning"):
             getattr(self, name).load_state_dict(state[name])
 
-    def step(self, drawn: tuple[Tensor, Tensor, Tensor, Tensor], rate: float) -> dict[str, Tensor]:
+    def step(self, drawn: Batch, rate: float) -> dict[str, Tensor]:
         """Learn from one batch at a share of the peak rate; give what was measured."""
         bands, low, phones, pitch = (part.to(self.crew.device) for part in drawn)
         seen = losses(self.model, bands, low, phones, pitch, self.recipe.half)
@@ -255,28 +230,46 @@ def losses(
     return {"phones": wrong, "pitch": off, "right": right, "close": close, "voiced": sure}
 
 
+def checked(
+    clips: Clips, recipe: Recipe, config: ListenerConfig, crew: Crew
+) -> Callable[[Listener], dict[str, Tensor]]:
+    """What measures a listener on the same crops of speech each time, as `losses` does."""
+    crops = Heard(clips, config, replace(recipe, batch=CHECKED), recipe.seed).draw()
+    bands, low, phones, pitch = (part.to(crew.device) for part in crops)
+
+    @torch.inference_mode()
+    def check(model: Listener) -> dict[str, Tensor]:
+        seen = losses(model.eval(), bands, low, phones, pitch, recipe.half)
+        return {f"heldout_{name}": value for name, value in seen.items()}
+
+    return check
+
+
 def train(
     model: Listener,
     recipe: Recipe,
     clips: Clips,
     out: Path,
     crew: Crew,
-    save: Any = None,
+    save: Callable[[Listener, Path], None] | None = None,
     resume: bool = False,
-) -> None:
-    """Train until the minutes are up; `model` ends with averaged weights. Give the log, also in `out`/log.jsonl."""
+    heldout: Clips | None = None,
+) -> list[dict[str, float]]:
+    """Train until the minutes are up; `model` ends with averaged weights. Give the log, also in `out`/log.jsonl.
+
+    `save` is called each `save_minutes` and at the end, when `out`/last.pt gets what resuming needs: with `resume`, a
+    run goes on from there with the minutes it had left. How well `heldout` clips are heard is measured as often.
+    """
     torch.manual_seed(recipe.seed)
     course = Course(model, recipe, crew)
 
-    def draws(step: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        heard = Heard(
-            clips, model.config, recipe, recipe.seed + step + OTHER * crew.process_index, crew.device
-        )
+    def draws(step: int) -> Iterator[Batch]:
+        heard = Heard(clips, model.config, recipe, recipe.seed + step + OTHER * crew.process_index)
         while True:
-            with torch.no_grad():
-                drawn = heard.draw(model)
-            yield drawn
+            yield heard.draw()
 
-    follow(
-        course, recipe, draws, lambda drawn, rate, progress: course.step(drawn, rate), out, crew, save, resume
-    )
+    def learn(drawn: Batch, rate: float, _: float) -> dict[str, Tensor]:
+        return course.step(drawn, rate)
+
+    check = checked(heldout, recipe, model.config, crew) if heldout else None
+    return follow(course, recipe, draws, learn, out, crew, save, resume, check)

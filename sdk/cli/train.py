@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ Minutes = Annotated[
     float | None, typer.Option(min=0, help="For all parts and runs together, instead of what CONFIG says.")
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew instead of going on.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, ... Default: the first there is.")]
 
 
 @app.callback()
@@ -145,20 +146,39 @@ def speech(
     config: Config,
     minutes: Minutes = None,
     fresh: Fresh = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ... Default: the first there is.")] = None,
+    device: Device = None,
 ) -> None:
     """Train what speaks, an autoencoder and then a transformer; called again, it goes on where it stopped."""
+    from riverrun.models.training import speaking
+
+    parted(speaking, config, minutes, fresh, device)
+
+
+@app.command()
+def voice(
+    config: Config,
+    minutes: Minutes = None,
+    fresh: Fresh = False,
+    device: Device = None,
+) -> None:
+    """Train what converts voices, what listens and then the rest; called again, it goes on where it stopped."""
+    from riverrun.models.training import voice
+
+    parted(voice, config, minutes, fresh, device)
+
+
+def parted(training: Any, config: Path, minutes: float | None, fresh: bool, device: str | None) -> None:
+    """Run a training of several parts, alone or in a crew."""
     import logging
 
-    from riverrun.models.training import speaking
     from riverrun.models.training.loop import assemble
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    plan = speaking.read(config)
+    plan = training.read(config)
     if minutes is not None:
-        plan = speaking.shorten(plan, minutes)
+        plan = training.shorten(plan, minutes)
     crew = assemble(device)
-    path = speaking.run(plan, config.parent, crew, fresh)
+    path = training.run(plan, config.parent, crew, fresh)
     if crew.is_main_process:
         typer.echo(path)
 

@@ -105,7 +105,7 @@ def bench(
     tell: Callable[[str], object] = print,
 ) -> Bench:
     """Judge systems on lines; `keep` gets all that they say. Raises ModelError if one says nothing."""
-    prints = {name: _print(voice, judges.embed) for name, voice in voices.items()} if judges.embed else {}
+    prints = {name: printed(voice, judges.embed) for name, voice in voices.items()} if judges.embed else {}
     groups = {name: among(name, voices, prints) for name in prints}
     result = Bench(judges, voices, {}, {}, {})
     for talker in talkers:
@@ -171,7 +171,8 @@ def among(
     return [name, *(v.name for v in others[: max(count - 1, held_out)])]
 
 
-def _print(voice: Voice, embed: Callable[[Sound], Print]) -> Print:
+def printed(voice: Voice, embed: Callable[[Sound], Print]) -> Print:
+    """What a voice sounds like in the recordings that it is known by."""
     return unit([embed(decode(row.path, RATE)) for row in voice.known])
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from riverrun.models.evaluation.converters import System as Changer
     from riverrun.models.evaluation.heldout import Item
     from riverrun.models.evaluation.lines import Line
+    from riverrun.models.evaluation.pairs import Material, Pair
     from riverrun.models.evaluation.peers import System
     from riverrun.models.evaluation.recordings import Packages
     from riverrun.models.evaluation.speakers import Talker
@@ -139,6 +141,70 @@ def speak(
     typer.echo(json.dumps(done.document(), indent=1) if as_json else done.table())
 
 
+@app.command()
+def convert(
+    model: Annotated[
+        Path | None, typer.Option(help="What `riverrun train voice` made. Default: only the others.")
+    ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="Recordings with a manifest.jsonl; the voices of its split heldout are converted."),
+    ] = None,
+    people: Annotated[
+        bool, typer.Option(help="Convert people, too, whose recordings packages carry.")
+    ] = True,
+    pairs: Annotated[int, typer.Option(min=1, help="How many, of each of both.")] = 20,
+    whisper: Annotated[Recogniser, typer.Option(help="Counts wrong words.")] = Recogniser.tiny,
+    keep: Annotated[Path | None, typer.Option(help="A folder for all that is made, as .wav.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every pair instead of the tables.")] = False,
+) -> None:
+    """Judge voice conversion: ours live, in other voices and the own, the source, and a vocoder that moves pitch."""
+    import torch
+
+    from riverrun.models.evaluation.converting import bench
+    from riverrun.models.evaluation.recordings import Packages, cache
+
+    torch.set_num_threads(1)
+    packages = Packages(cache())
+    material = paired(packages, corpus, people, pairs)
+    judges = listeners(packages, whisper, True)
+
+    def kept(name: str, pair: "Pair", sound: "Sound", rate: int) -> None:
+        if keep:
+            stem = f"{pair.number:03}-{pair.source}-{pair.target}"
+            store(keep / pair.part.replace(" ", "-"), name, stem, sound, rate)
+
+    done = bench(changers(model), material, judges, kept, tell)
+    typer.echo(json.dumps(done.document(), indent=1) if as_json else done.table())
+
+
+def paired(packages: "Packages", corpus: Path | None, people: bool, count: int) -> "Material":
+    """Who is converted into whom. Raises ModelError if there is nobody."""
+    from riverrun.models.errors import ModelError
+    from riverrun.models.evaluation import pairs
+
+    found = [pairs.corpus(corpus, count)] if corpus else []
+    try:
+        found += [pairs.people(packages, count)] if people else []
+    except ModelError as error:
+        tell(f"people are not converted: {error}")
+    if not found:
+        raise ModelError("there is nobody to convert: name a --corpus")
+    return found[0] if len(found) == 1 else found[0] + found[1]
+
+
+def changers(model: Path | None) -> "list[Changer]":
+    """The source as it is, a vocoder, and our model."""
+    from riverrun.models.evaluation.converters import Recorded, Streamed, World
+    from riverrun.models.voice.lite import load
+
+    found: list[Changer] = [Recorded(), World()]
+    if model:
+        ours = load(model)
+        found += [Streamed(model.stem, ours, own=True), Streamed(model.stem, ours)]
+    return found
+
+
 def spoken(model: str | None, steps: int | None, corpus: bool, best_of: int, half: bool) -> "list[Talker]":
     """Recordings where there is a corpus, and our model in its voices, those of the corpus, and other manners."""
     from riverrun.measure import Cloned, Named
@@ -175,14 +241,19 @@ def keeping(folder: Path | None) -> "Callable[[str, Line, Sound, int], None]":
     """Write what is said to folder/SYSTEM/NUMBER.wav, if there is to be a folder."""
 
     def keep(name: str, line: "Line", sound: "Sound", rate: int) -> None:
-        from riverrun.media import write
-
         if folder:
-            path = folder / name.replace(" ", "-").replace(",", "") / f"{line.number:03}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(path, sound[:, None], rate)
+            store(folder, name, f"{line.number:03}", sound, rate)
 
     return keep
+
+
+def store(folder: Path, system: str, stem: str, sound: "Sound", rate: int) -> None:
+    """Write what a system made to folder/SYSTEM/STEM.wav."""
+    from riverrun.media import write
+
+    path = folder / system.replace(" ", "-").replace(",", "") / f"{stem}.wav"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, sound[:, None], rate)
 
 
 @app.command()

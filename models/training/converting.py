@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from riverrun.models.training.listening import WARPS
+from riverrun.models.training.listening import WARPS, narrowed
 from riverrun.models.training.loop import OTHER, Crew, Optimizer, average, follow, gradients, shared
 from riverrun.models.training.losses import Pesq
 from riverrun.models.training.spectral import Spectral
@@ -50,6 +50,9 @@ class Recipe:
     log_seconds: float = 30
 
 
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
 @dataclass(frozen=True)
 class Voices:
     """Sound in a row, 16-bit `[n]`; where each utterance begins and ends in it; and which have the voice of each."""
@@ -76,8 +79,8 @@ class Pairs:
         lengths = torch.tensor([stop - start for start, stop in voices.spans], dtype=torch.float64)
         self.shares = lengths / lengths.sum()
 
-    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What is said `[b, n]`, other speech `[b, m]` of the voice, and filters for what is heard as content."""
+    def draw(self) -> Batch:
+        """What is said `[b, n]`, other speech `[b, m]` of the voice, and filters for what is heard of each."""
         from torchaudio.functional import resample
 
         hop, late = self.config.hop, self.config.late
@@ -100,7 +103,9 @@ class Pairs:
             said.append(rows[0])
             heard.append(rows[1])
         which = torch.randint(len(WARPS), (self.recipe.batch,), generator=self.generator)
-        return torch.stack(said), torch.stack(heard), self.filters[which]
+        plain = self.filters[len(WARPS) // 2].expand(self.recipe.batch, -1, -1)
+        filters = (narrowed(part.mT, self.config, self.generator).mT for part in (self.filters[which], plain))
+        return torch.stack(said), torch.stack(heard), *filters
 
     def _one(self, count: int) -> int:
         return int(torch.randint(count, (), generator=self.generator))
@@ -133,13 +138,10 @@ class Course:
         for model in (self.model, averaged):
             model.listener.load_state_dict(listener)
 
-    def step(self, drawn: tuple[Tensor, Tensor, Tensor], rate: float) -> dict[str, Tensor]:
+    def step(self, drawn: Batch, rate: float) -> dict[str, Tensor]:
         """Learn from one batch at a share of the peak rate; give what was measured."""
-        sound, other, filters = (part.to(self.crew.device) for part in drawn)
-        told, pulses, target = self._told(sound, other, filters)
-        made, again = self.model.synthesis.several(told, pulses, 2)
-        edge = EDGE * self.model.config.listener.hop
-        made, again, target = made[:, edge:], again[:, edge:], target[:, edge:]
+        sound, other, *filters = (part.to(self.crew.device) for part in drawn)
+        made, again, target = self._made(*self._told(sound, other, *filters), sound)
         seen, loss = self._distance(made, target)
         loss = 0.5 * (loss + self._distance(again, target)[1] - self._distance(made, again)[1])
         if self.pesq:
@@ -155,22 +157,27 @@ class Course:
         self.average.update_parameters(self.model)
         return seen
 
-    def _told(self, sound: Tensor, other: Tensor, filters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the network says of each frame, the pulses, and the sound that is wanted: what was told late is now."""
+    def _told(self, sound: Tensor, other: Tensor, filters: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network says of each frame, and the pulses; what was told late is now."""
         model, batch = self.model, len(sound)
-        config = model.config.listener
-        late, hop = config.late, config.hop
+        late = model.config.listener.late
         with torch.no_grad():
-            (content, tone, ahead), _ = model.listener(sound, model.listener.start(batch), filters)
-            content, tone, pitch = content[:, late // 2 :], tone[:, late:], ahead[:, late:, 1]
+            (content, tone, pitch), _ = model.listener(sound, model.listener.start(batch), filters)
+            content, tone, pitch = content[:, late // 2 :], tone[:, late:], pitch[:, late:, 1]
             pulses, _ = model.pulses(pitch, model.pulses.start(batch))
             spectrum, _ = model.listener.spectra(other, model.listener.spectra.start(batch))
-            bands = pressed(power(spectrum) @ model.listener.filters)
+            bands = pressed(power(spectrum) @ others)
         with torch.autocast(sound.device.type, torch.bfloat16, enabled=self.recipe.half):
             tokens, _ = model.voice(bands, model.voice.start(batch))
             voice = model.hear(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=sound.device))
             told, _ = model.spectra(content, tone, voice, model.start(batch)["layers"])
-        return told.float(), pulses, sound[:, : told.shape[1] * hop]
+        return told.float(), pulses
+
+    def _made(self, told: Tensor, pulses: Tensor, sound: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Two draws of what is made, and the sound of the same hops: the first are of before the crop."""
+        first, edge = (n * self.model.config.listener.hop for n in (self.model.config.ahead, EDGE))
+        made, again = (part[:, first + edge :] for part in self.model.synthesis.several(told, pulses, 2))
+        return made, again, sound[:, edge:][:, : made.shape[1]]
 
     def _distance(self, heard: Tensor, sound: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         mel, weighed = self.spectral(heard, sound)
@@ -199,7 +206,7 @@ def train(
     torch.manual_seed(recipe.seed)
     course = Course(model, recipe, crew)
 
-    def draws(step: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def draws(step: int) -> Iterator[Batch]:
         pairs = Pairs(voices, model, recipe, recipe.seed + step + OTHER * crew.process_index)
         while True:
             yield pairs.draw()

@@ -22,6 +22,7 @@ from riverrun.models.voice.listener import Listener, ListenerConfig, Spectra, me
 WARPS = tuple(2 ** (i / 24) for i in range(-8, 9))  # by how much formants and pitch are moved: 26 % at most
 UNKNOWN = -100  # label of a frame whose phoneme nobody knows
 LEVELS = (-24.0, 12.0)  # dB that clips are made louder
+NARROW, CUTS = 0.35, (3_400.0, 11_000.0)  # share of clips that lose what lies above a frequency, in Hz
 CHECKED = 32  # crops of held-out speech that are listened to whenever weights are written
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -91,6 +92,14 @@ def pitches(sound: NDArray[np.int16], config: ListenerConfig) -> NDArray[np.floa
     return np.where((octaves >= 0) & (octaves <= top), octaves, -1.0).astype(np.float32)
 
 
+def narrowed(seen: Tensor, config: ListenerConfig, generator: torch.Generator) -> Tensor:
+    """Power as telephones and other rates leave it: of some clips nothing above a frequency.  # [b, t, bins]"""
+    drawn = torch.rand(2, len(seen), 1, 1, generator=generator).to(seen.device)
+    cut = CUTS[0] + (CUTS[1] - CUTS[0]) * drawn[1] + config.rate * (drawn[0] >= NARROW)
+    hertz = torch.arange(seen.shape[2], device=seen.device) * config.rate / config.size
+    return seen * (hertz < cut)
+
+
 def clips(
     parts: Sequence[NDArray[np.int16]], timings: Sequence[Timing], config: ListenerConfig, path: Path
 ) -> Clips:
@@ -127,7 +136,7 @@ class Heard:
         sound, phones, pitch = (torch.stack(part) for part in zip(*rows, strict=True))
         gain = 10 ** ((self._uniform(batch, 1) * (LEVELS[1] - LEVELS[0]) + LEVELS[0]) / 20) / 32768
         spectrum, _ = self.spectra(sound.float() * gain, self.spectra.start(batch))
-        seen = self._noisy(power(spectrum))
+        seen = narrowed(self._noisy(power(spectrum)), config, self.generator)
         which = torch.randint(len(WARPS), (batch,), generator=self.generator)
         bands = pressed(seen @ self.filters[which]) + self._tilt(batch)
         low, pitch = self._moved(seen, pitch, torch.tensor(WARPS)[which])

@@ -40,7 +40,7 @@ class ListenerConfig:
     late: int = 8
     pitch_width: int = 128
     pitch_layers: int = 4
-    late_pitch: int = 5
+    late_pitch: int = 7
     low: int = 96
     classes: int = 84
     lowest: float = 52.0

@@ -82,7 +82,7 @@ class ConvertLite:
         heard = self.config.listener
         self.hop, self.token = STRIDE * heard.hop, STRIDE * heard.hop * self.config.pool  # samples
         port = Port("audio", heard.rate, self.hop)
-        self.spec = Spec(port, (port,), heard.late * heard.hop, max_batch, voices=tuple(sorted(voices)))
+        self.spec = Spec(port, (port,), self.config.latency, max_batch, voices=tuple(sorted(voices)))
         self.fade = torch.from_numpy(ramp(self.hop)).to(device)
         self.marker = Marker(heard.rate).to(device)
         self.clones: OrderedDict[str, Known] = OrderedDict()  # out of recordings, by their contents
@@ -160,7 +160,7 @@ class ConvertLite:
 
     def _early(self, state: State) -> bool:
         """Whether what is told is still of frames before the first."""
-        return bool(state["tick"][0] * self.hop < self.spec.latency)
+        return bool(state["tick"][0] * STRIDE < self.config.listener.late)
 
     def _said(self, heard: tuple[Tensor, Tensor, Tensor], state: State) -> tuple[Tensor, State]:
         """What was heard, at the pitch that is wanted, in each row's voice."""

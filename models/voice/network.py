@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from riverrun.models.speech.frames import KERNEL, Conv, Layers
+from riverrun.models.speech.frames import KERNEL, OVERLAP, Conv, Layers
 from riverrun.models.state import State
 from riverrun.models.voice.listener import STRIDE, Listener, ListenerConfig
 from riverrun.models.voice.source import Pulses, Synthesis
@@ -25,7 +25,8 @@ class ConverterConfig:
 
     `slow` layers work on pairs of frames, `fast` ones on frames, all `width` wide; the `attends`-th slow ones attend to
     the voice with `heads` heads. A voice is heard by `ears` layers of `hearing` channels, gives a token each `pool`
-    pairs of frames, and a `vector`.
+    pairs of frames, and a `vector`. A spectrum begins `ahead` frames before the last one whose content is known, as
+    it spans several. Raises ValueError where pitch is not known just as far as a spectrum needs it.
     """
 
     listener: ListenerConfig = ListenerConfig()
@@ -38,6 +39,19 @@ class ConverterConfig:
     ears: int = 4
     pool: int = 8
     vector: int = 128
+    ahead: int = 2
+
+    def __post_init__(self) -> None:
+        known = self.listener.late - self.listener.late_pitch + self.ahead
+        if known != OVERLAP - 1:
+            raise ValueError(
+                f"late - late_pitch + ahead is {known}, expected {OVERLAP - 1}, the hops of a spectrum's end"
+            )
+
+    @property
+    def latency(self) -> int:
+        """Samples after which a hop is told."""
+        return (self.listener.late + self.ahead) * self.listener.hop
 
 
 class Voice(nn.Module):
@@ -115,8 +129,8 @@ class Attend(nn.Module):
 class Converter(nn.Module):
     """What was heard, and a voice, to sound.
 
-    Shapes: content `[b, t / 2, content]`, tone `[b, t, 4]` and ahead `[b, t]`, in octaves, of which the first two are
-    of frames and the last of what is three frames on, all as wanted and not as heard -> `[b, t hop]`.
+    Shapes: content `[b, t / 2, content]`, tone `[b, t, 4]` and pitch `[b, t]`, in octaves, as a Listener tells them and
+    as they are wanted -> `[b, t hop]`, which begins `ahead` frames before what content is of.
     """
 
     def __init__(self, config: ConverterConfig) -> None:
@@ -155,10 +169,10 @@ class Converter(nn.Module):
         return {"turns": turns, "told": torch.stack(told, dim=1), "here": here}
 
     def forward(
-        self, content: Tensor, tone: Tensor, ahead: Tensor, voice: State, state: State
+        self, content: Tensor, tone: Tensor, pitch: Tensor, voice: State, state: State
     ) -> tuple[Tensor, State]:
         told, layers = self.spectra(content, tone, voice, state["layers"])
-        pulses, pulsing = self.pulses(ahead, state["pulses"])
+        pulses, pulsing = self.pulses(pitch, state["pulses"])
         sound, synthesis = self.synthesis(told, pulses, state["synthesis"])
         return sound, {"layers": layers, "pulses": pulsing, "synthesis": synthesis}
 

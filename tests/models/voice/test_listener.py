@@ -31,11 +31,11 @@ def test_loudness_is_told_with_the_frame_that_is_loud() -> None:
     assert int(tone[0, :, 2:].sum(1).argmax()) == 20 + CONFIG.late
 
 
-def test_pitch_comes_three_frames_before_the_tone_of_the_same_frame() -> None:
+def test_pitch_comes_before_the_tone_of_the_same_frame() -> None:
     heard, sound = listener(), torch.randn(1, 30 * HOP) * 0.1
     (_, tone, pitch), _ = heard(sound, heard.start(1))
     ahead = CONFIG.late - CONFIG.late_pitch
-    assert ahead == 3 and torch.equal(tone[:, ahead:, :2], pitch[:, :-ahead])
+    assert ahead == 1 and torch.equal(tone[:, ahead:, :2], pitch[:, :-ahead])
 
 
 def test_pitch_is_the_likeliest_and_between_two_that_are_as_likely() -> None:

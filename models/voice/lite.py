@@ -29,6 +29,7 @@ KIND = "voice"  # of a checkpoint
 LISTENS = 16  # tokens of a recording that are heard with a hop
 HEARD = 64  # tokens of a recording that a voice is taken from, the first ones
 SHORTEST = 0.5  # seconds of a recording
+QUIET = 10 ** (-50 / 20)  # of full scale: a recording that is nowhere louder is silent
 SURE = 0.3, 0.7  # of a pitch, from which on it counts, and counts in full
 MEMORY = 1_000  # frames with a pitch over which a speaker's mean is taken
 OCTAVE = 12.0  # semitones
@@ -40,6 +41,7 @@ class Request:
     """What a session asks for.
 
     `voice` is one the model knows, or else `recording` is whose voice it is, at the model's rate: see recording.py.
+    Without either a session begins in the model's first voice, and an update leaves it in the one it has.
     `pitch` is how many semitones above that voice's own it is to be. `bypass` lets the input through, with the same
     delay; a change fades over one hop. `mark` is whether it carries the mark of generated speech, as far as the first
     request of a session says. Equal `seed` and input give equal output.
@@ -70,7 +72,7 @@ class Known:
 
 
 class ConvertLite:
-    """A converter as a StreamModel. `voices` are those it knows by name; the first is used where none is asked for."""
+    """A converter as a StreamModel. `voices` are those it knows by name."""
 
     request = Request
 
@@ -82,7 +84,8 @@ class ConvertLite:
         heard = self.config.listener
         self.hop, self.token = STRIDE * heard.hop, STRIDE * heard.hop * self.config.pool  # samples
         port = Port("audio", heard.rate, self.hop)
-        self.spec = Spec(port, (port,), self.config.latency, max_batch, voices=tuple(sorted(voices)))
+        names = tuple(sorted(voices))
+        self.spec = Spec(port, (port,), self.config.latency, max_batch, voices=names, converts=True)
         self.fade = torch.from_numpy(ramp(self.hop)).to(device)
         self.marker = Marker(heard.rate).to(device)
         self.clones: OrderedDict[str, Known] = OrderedDict()  # out of recordings, by their contents
@@ -179,15 +182,24 @@ class ConvertLite:
         state = {**state, "semitones": [request.pitch]}
         if request.recording:
             voice = f"recording {hashlib.sha256(request.recording.encode()).hexdigest()}"
-            if voice == state["voice"][0]:
+            if voice == state["wanted"][0]:
                 return state
+            if voice == state["voice"][0]:
+                return {**state, **self._listening()}
             sound, rate = recording.sound(request.recording, HEARD * self.token), self.config.listener.rate
             if len(sound) < SHORTEST * rate:
                 raise InvalidRequest(
                     f"recording has {len(sound) / rate:.2f} s, expected {SHORTEST} s or more of speech"
                 )
+            if np.abs(sound).max() < QUIET:
+                raise InvalidRequest(
+                    f"recording is silent for {len(sound) / rate:.1f} s: let it begin with speech"
+                )
             return {**state, **self._listening(), "wanted": [voice], "unheard": [recording.recorded(sound)]}
-        voice = request.voice or next(iter(self.spec.voices), "")
+        begun = state["voice"][0] or state["wanted"][0] or not self.spec.voices
+        if begun and not request.voice:
+            return state
+        voice = request.voice or self.spec.voices[0]
         if voice not in self.voices:
             names = ", ".join(self.spec.voices) or "none: send a recording"
             raise InvalidRequest(f"voice is {voice!r}, expected one of {names}")

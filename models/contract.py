@@ -36,6 +36,8 @@ class Spec:
     A filter takes a port: it is fed one chunk of exactly `takes.hop` ticks a step. A generator takes None.
     Units: `latency` in ticks of the first port given: output for tick n is known `latency` ticks after the hop
     that holds n, so the algorithmic latency is hop + latency. `max_batch` is how many sessions share one step.
+    `symbols` are what a model that speaks is given; a filter that `converts` gives what is said in another voice.
+    `voices` are those that either knows by name.
     """
 
     takes: Port | None
@@ -44,6 +46,7 @@ class Spec:
     max_batch: int = 16
     symbols: str = ""
     voices: tuple[str, ...] = ()
+    converts: bool = False
 
 
 class StreamModel(Protocol):

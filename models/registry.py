@@ -39,7 +39,8 @@ class Entry:
 
 RESTORATION = "riverrun.models.restoration.stream"
 SPEECH = "riverrun.models.speech.lite"
-KINDS = {"restoration": RESTORATION, "speech": SPEECH}  # of checkpoints that training makes
+VOICE = "riverrun.models.voice.lite"
+KINDS = {"restoration": RESTORATION, "speech": SPEECH, "voice": VOICE}  # of checkpoints that training makes
 MODELS = {
     entry.name: entry
     for entry in (
@@ -58,10 +59,12 @@ MODELS = {
 FAMILIES = {
     **dict.fromkeys(("restore", "enhance", "dereverb", "codec", "bandwidth", "phase", "mel"), RESTORATION),
     "speak": SPEECH,
+    "convert": VOICE,
 }
 TRAINING = {  # how weights of a family are made
     RESTORATION: "riverrun train restoration CONFIG, with preset stream-fm-{task}",
     SPEECH: "riverrun train speech CONFIG",
+    VOICE: "riverrun train voice CONFIG",
 }
 
 

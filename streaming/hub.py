@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -196,8 +196,7 @@ class Hub:
         engine = self.willing()
         wanted = wanted if wanted.model else replace(wanted, model=self.speaker())
         self.known(wanted.model)
-        if self.speaks(wanted.model):
-            wanted = await self.voiced(wanted, owner)  # before places are counted, as others come meanwhile
+        wanted = await self._voiced(wanted, owner)  # before places are counted, as others come meanwhile
         if len(self.streams) >= self.settings.streams.sessions:
             raise AtCapacity(
                 f"{len(self.streams)} streams are open, which is the limit: try again later", 5.0
@@ -213,9 +212,9 @@ class Hub:
                 f"{RATES.start} to {RATES.stop - 1} Hz and 1 to {CHANNELS}"
             )
         if self.speaks(wanted.model):
-            stream: Stream = Speech(self, wanted, transport, address, batch)
+            stream: Stream = Speech(self, wanted, transport, address, owner, batch)
         else:
-            stream = Stream(self, wanted, transport, address)
+            stream = Stream(self, wanted, transport, address, owner)
         self.streams[id(stream)] = stream  # counted from now on, so that two cannot take the last place
         try:
             await stream.begin()
@@ -239,26 +238,56 @@ class Hub:
         stream.log.info("stream %s ended: %s after %.1f s, %.1f s in, %.1f s out, %.2f s dropped", stream.name, why,
                         self.clock() - stream.begun, taken, given, dropped)  # fmt: skip
 
-    def speaker(self) -> str:
-        """The first model that speaks. Raises InvalidRequest if none does."""
-        for name, spec in self.specs.items():
-            if spec.symbols:
-                return name
+    async def check(self, wanted: Open, owner: str = "") -> None:
+        """Raises what `open` would of a model, a voice or a request, before anything is begun."""
+        engine = self.willing()
+        self.known(wanted.model)
+        await engine.check(wanted.model, (await self._voiced(wanted, owner)).request)
+
+    def speaker(self, model: str = "") -> str:
+        """The model of a name if it speaks, or the first that does. Raises InvalidRequest if there is none."""
+        return self._able(model, self.speaks, "speaks", "takes sound, no text", "speak-lite")
+
+    def converter(self, model: str = "") -> str:
+        """The model of a name if it converts, or the first that does. Raises InvalidRequest if there is none."""
+        return self._able(model, self.converts, "converts", "gives sound no other voice", "convert-lite")
+
+    def _able(self, model: str, able: Callable[[str], bool], does: str, does_not: str, usual: str) -> str:
+        if model:
+            self.known(model)
+            if not able(model):
+                raise InvalidRequest(f"model is {model!r}, which {does_not}")
+            return model
+        if found := next(filter(able, self.specs), ""):
+            return found
         raise InvalidRequest(
-            "no model here speaks: start the server with one, as in RIVERRUN_MODELS='[\"speak-lite\"]'"
+            f"no model here {does}: start the server with one, as in RIVERRUN_MODELS='[\"{usual}\"]'"
         )
 
-    async def voiced(self, wanted: Open, owner: str) -> Open:
-        """A request for speech whose voice the model knows, or has a recording of. Raises InvalidRequest, NotFound."""
-        if "recording" in wanted.request:
+    async def _voiced(self, wanted: Open, owner: str) -> Open:
+        """What is wanted of a model that gives a voice, with the voice; of another, as it is. Raises as `voiced`."""
+        converts = self.converts(wanted.model)
+        if not (converts or self.speaks(wanted.model)):
+            return wanted
+        request = await self.voiced(wanted.model, {"voice": "", **wanted.request}, owner)
+        # What a converter cannot hear is still in the voice that came in.
+        return replace(wanted, request=request, band="8k" if converts else wanted.band)
+
+    async def voiced(self, model: str, request: Mapping[str, Any], owner: str) -> dict[str, Any]:
+        """A request whose voice, if it is for one, the model knows or has a recording of; marked as the settings say.
+
+        Raises InvalidRequest, NotFound.
+        """
+        if "recording" in request:
             raise InvalidRequest(
                 "request has a recording: make it a voice, under a consent, at /v1/audio/voices"
             )
-        name, known = wanted.request.get("voice") or "", self.specs[wanted.model].voices
+        request = {**request, "mark": self.settings.speech.mark}
+        name, known = request.get("voice"), self.specs[model].voices
         if name in known or not isinstance(name, str):
-            return wanted
-        if not name:
-            return replace(wanted, request={**wanted.request, "voice": known[0] if known else ""})
+            return request
+        if not name and (known or self.speaks(model)):
+            return {**request, "voice": known[0] if known else ""}
         wrong = f"voice is {name[:80]!r}, expected one of {', '.join(known) or 'none by name'}"
         if self.voices is None:
             raise InvalidRequest(wrong)
@@ -266,11 +295,15 @@ class Hub:
             voice = await self.voices.find(owner, name)
         except NotFound as error:
             raise NotFound(f"{wrong}, or a voice of yours") from error
-        return replace(wanted, request={**wanted.request, "voice": "", "recording": recorded(voice.sound)})
+        return {**request, "voice": "", "recording": recorded(voice.sound)}
 
     def speaks(self, model: str) -> bool:
         """Whether a model takes text. (While the server starts, none does yet.)"""
         return model in self.specs and bool(self.specs[model].symbols)
+
+    def converts(self, model: str) -> bool:
+        """Whether a model gives sound another voice. (While the server starts, none does yet.)"""
+        return model in self.specs and self.specs[model].converts
 
     def known(self, model: str) -> None:
         """Raises InvalidRequest if there is no such model."""

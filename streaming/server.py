@@ -21,7 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from riverrun.models import MODELS, load
 from riverrun.models.contract import Spec, StreamModel
-from riverrun.streaming import detections, logs, peer, restorations, speeches, whip
+from riverrun.streaming import detections, filters, logs, peer, speeches, whip
 from riverrun.streaming import status as operation
 from riverrun.streaming.access import Access, digest
 from riverrun.streaming.handle import Handle
@@ -116,7 +116,7 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
     app.add_middleware(Access, settings=settings, refused=hub.metrics.refused)
     _errors(app, hub.metrics.refused)
     _routes(app, hub)
-    app.include_router(restorations.router)
+    app.include_router(filters.router)
     app.include_router(speeches.router)
     app.include_router(detections.router)
     app.include_router(whip.router)
@@ -199,7 +199,8 @@ def _routes(app: FastAPI, hub: Hub) -> None:
 def _model(name: str, spec: Spec) -> dict[str, Any]:
     port = spec.takes or spec.gives[0]
     entry, speaks = MODELS.get(name), bool(spec.symbols)
-    tasks = entry.tasks if entry else ("speak",) if speaks else ("restore",)
+    does = "speak" if speaks else "convert" if spec.converts else "restore"
+    tasks = entry.tasks if entry else (does,)
     return {
         "id": name,
         "object": "model",

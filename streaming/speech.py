@@ -42,19 +42,22 @@ class Speech(Stream):
     """
 
     def __init__(
-        self, hub: "Hub", wanted: Open, transport: str, address: str = "", batch: bool = False
+        self,
+        hub: "Hub",
+        wanted: Open,
+        transport: str,
+        address: str = "",
+        owner: str = "",
+        batch: bool = False,
     ) -> None:
         """Of a `batch`, nothing is due."""
-        super().__init__(hub, wanted, transport, address)
+        super().__init__(hub, wanted, transport, address, owner)
         self.batch = batch
         spec = hub.specs[wanted.model]
         self.pace = spec.gives[1].rate  # of the times that symbols end
         self.script = Script(spec.symbols)
         self.empty: bytes | None = None  # the session as it was opened
-        # The recording is sent once, as the engine's session then knows the voice.
-        self.recording = str(self.values.pop("recording", ""))
-        mark = hub.settings.speech.mark
-        self.values = {"voice": "", **self.values, "mark": mark, "symbols": "", "end": False}
+        self.values |= {"symbols": "", "end": False}
         self.speed = float(self.values.get("speed", 1.0))
         self.context, self.read_before = "", 0  # what is read now, and the characters of those before
         self.given = 0  # symbols given to the engine
@@ -73,10 +76,6 @@ class Speech(Stream):
         self.empty = self.empty or await self.engine.save(self.name)
         if self.timing is None or self.timing.done():
             self.timing = asyncio.create_task(self._listen(self.round))
-
-    def _asked(self, saved: bytes | None) -> dict[str, Any]:
-        """As Stream's; a saved session knows its voice."""
-        return {**self.values, "recording": "" if saved else self.recording}
 
     def _due(self) -> Live | None:
         """As Stream's; a new session is due at once."""

@@ -77,10 +77,7 @@ async def speak(request: Request, asked: Asked) -> StreamingResponse:
     if len(hub.replies) >= hub.settings.files.at_once + hub.settings.streams.sessions:
         raise AtCapacity("too many replies wait for their clients", 10.0)
     hub.willing()
-    model = asked.model or hub.speaker()
-    hub.known(model)
-    if not hub.speaks(model):
-        raise InvalidRequest(f"model is {model!r}, which takes sound, no text")
+    model = hub.speaker(asked.model)
     voice = asked.voice if isinstance(asked.voice, str) else asked.voice.id
     values = {"voice": voice, "speed": asked.speed, "seed": asked.seed, "steps": asked.steps}
     wanted = wire.Open(model, values, rate=RATE, stream=asked.stream)

@@ -35,13 +35,15 @@ class Stream:
     and gives the same samples.
     """
 
-    def __init__(self, hub: "Hub", wanted: Open, transport: str, address: str = "") -> None:
+    def __init__(self, hub: "Hub", wanted: Open, transport: str, address: str = "", owner: str = "") -> None:
         self.hub, self.engine, self.wanted, self.transport = hub, hub.engine, wanted, transport
-        self.address = address  # of the client
+        self.address, self.owner = address, owner  # of the client, and of the voices it may have
         self.name = secrets.token_hex(8)  # of the session, here, at the engine and in the log
         self.log = logging.LoggerAdapter(log, {"session": self.name})
         self.rate, self.channels, self.live = wanted.rate, wanted.channels, wanted.live
         self.values = dict(wanted.request)
+        # That of a voice is sent once, as the engine's session then knows the voice.
+        self.recording = str(self.values.pop("recording", ""))
         self.latency, self.ledger = 0.0, Ledger(wanted.rate)
         self.fed = self.dropped = self.out = 0  # ticks: of the caller's input, not fed of it, given
         # from a tick of the engine's on, how many were dropped
@@ -73,8 +75,8 @@ class Stream:
         self.latency = self.engine.latency(self.name)
 
     def _asked(self, saved: bytes | None) -> dict[str, Any]:
-        """The request that opens the session."""
-        return self.values
+        """The request that opens the session; a saved one knows its voice."""
+        return self.values if saved or not self.recording else {**self.values, "recording": self.recording}
 
     def _due(self) -> Live | None:
         """When its output is due."""
@@ -126,13 +128,16 @@ class Stream:
                 return [part for chunk in fresh for part in self._placed(chunk)]
 
     async def update(self, values: Mapping[str, Any]) -> None:
-        """Change some values of the request. Raises InvalidRequest, SessionEnded."""
+        """Change some values of the request, or whose voice it is. Raises InvalidRequest, NotFound, SessionEnded."""
+        if self.hub.converts(self.wanted.model):
+            values = await self.hub.voiced(self.wanted.model, values, self.owner)
         while True:
             async with self.turn:
                 engine, wanted = self.engine, {**self.values, **values}
                 try:
                     await engine.update(self.name, wanted)
                     await self._save()  # input before and after a change is not replayed across it
+                    self.recording = wanted.pop("recording", "" if "voice" in values else self.recording)
                     self.values = wanted
                     return
                 except SessionEnded as error:

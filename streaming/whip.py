@@ -47,13 +47,16 @@ async def publish(
     request: Request,
     pipeline: str,
     strength: Annotated[float | None, Query(ge=0, le=1)] = None,
+    voice: str | None = None,
+    pitch: Annotated[float | None, Query(ge=-12, le=12)] = None,
     seed: Annotated[int | None, Query(ge=-(2**63), lt=2**63)] = None,
     stream: Stream = None,
 ) -> Response:
     """Send sound through a model. It is heard at `/v1/whep/{stream}`, and comes back if the offer asks for it."""
     hub: Hub = request.app.state.hub
     offer = await _body(request, SDP)
-    values = {name: v for name, v in {"strength": strength, "seed": seed}.items() if v is not None}
+    told = {"strength": strength, "voice": voice, "pitch": pitch, "seed": seed}
+    values = {name: value for name, value in told.items() if value is not None}
     call, answer = await _call(request, offer, pipeline, values, stream)
     return _created(hub, call, answer, f'</v1/whep/{call.cast.name}>; rel="alternate"; type="{SDP}"')
 
@@ -144,7 +147,7 @@ async def _call(
         raise InvalidRequest(
             f"{model} speaks what it is told on a data channel, and takes no sound: offer one at /v1/webrtc/offer"
         )
-    channels = 2 if sdp.stereo(offer) and not speaks else 1
+    channels = 2 if sdp.stereo(offer) and not (speaks or hub.converts(model)) else 1
     wanted = wire.Open(model, values, RATE, channels, live=FIRST if speaks else delay)
     stream = await _room(hub).open(wanted, "webrtc", address(request), owner(request))
     try:

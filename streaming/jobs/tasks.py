@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from riverrun.media import Chunk
-from riverrun.models.errors import InvalidRequest, ModelError
+from riverrun.models.errors import ModelError
 from riverrun.models.registry import MODELS, for_task
 from riverrun.streaming.errors import AtCapacity
 from riverrun.streaming.hub import Hub
@@ -46,16 +46,18 @@ class Do(Protocol):
 class Task:
     """One kind of line. `request` are the keys that go to the model as they are, and what they are if not named.
 
-    `work` makes the output for an owner, in the form its suffix names, and gives how many seconds it lasts.
+    `work` makes the output for an owner, in the form its suffix names, and gives how many seconds it lasts. `model`
+    is that of a hub which does the task: one of a name, or the first; without it, any will do.
     """
 
     grammar: Grammar
     request: Mapping[str, Any]
     work: Callable[[Hub, Line, BinaryIO | None, BinaryIO, str], Awaitable[float]]
+    model: Callable[[Hub, str], str] | None = None
 
 
-async def restore(hub: Hub, line: Line, file: BinaryIO | None, out: BinaryIO, owner: str) -> float:
-    """Restore a recording: decoded in a child process, encoded here, each as far as the next lets it."""
+async def remake(hub: Hub, line: Line, file: BinaryIO | None, out: BinaryIO, owner: str) -> float:
+    """Restore or convert a recording: decoded in a child process, encoded here, each as far as the next lets it."""
     assert file is not None
     decoding = await Decoding.start(file, hub.settings.files)
     try:
@@ -111,7 +113,17 @@ TASKS: dict[str, Task] = {
             tuple(FORMS),
         ),
         {"strength": 1.0, "seed": 0},
-        restore,
+        remake,
+    ),
+    "convert": Task(
+        Grammar(
+            "input",
+            {"model": text(1024), "voice": text(256), "pitch": number(-12, 12), "seed": SEED},
+            tuple(FORMS),
+        ),
+        {"voice": "", "pitch": 0.0, "seed": 0},
+        remake,
+        Hub.converter,
     ),
     "speak": Task(
         Grammar(
@@ -127,19 +139,19 @@ TASKS: dict[str, Task] = {
         ),
         {"voice": "", "speed": 1.0, "seed": 0, "steps": 8},
         speak,
+        Hub.speaker,
     ),
 }
 GRAMMARS = {name: task.grammar for name, task in TASKS.items()}
 
 
 def model(line: Line, hub: Hub | None = None) -> str:
-    """The model a line is made with: the one it names, that of a hub that speaks, or what comes with the task.
+    """The model a line is made with: the one it names, one of a hub that does its task, or what comes with that.
 
     Raises ModelError if there is none.
     """
-    if named := line.values.get("model"):
-        return str(named)
-    return hub.speaker() if hub and line.task == "speak" else for_task(line.task)
+    named, choose = str(line.values.get("model", "")), TASKS[line.task].model
+    return choose(hub, named) if hub and choose else named or for_task(line.task)
 
 
 def request(line: Line) -> dict[str, Any]:
@@ -151,14 +163,8 @@ async def check(hub: Hub, lines: Iterable[Line], owner: str = "") -> None:
     """Raises InvalidRequest for the first line whose model or voice is not there, or does not take its values."""
     for line in lines:
         try:
-            engine, name = hub.willing(), model(line, hub)
-            hub.known(name)
-            wanted = Open(name, request(line))
-            if line.task == "speak":
-                if not hub.specs[name].symbols:
-                    raise InvalidRequest(f"model is {name!r}, which takes sound, no text")
-                wanted = await hub.voiced(wanted, owner)
-            await engine.check(name, wanted.request)
+            hub.willing()
+            await hub.check(Open(model(line, hub), request(line)), owner)
         except (ModelError, NotFound) as error:
             wrong(line.number, str(error), error)
 

@@ -21,6 +21,7 @@ from riverrun.streaming.jobs import whole
 from riverrun.streaming.scheduler import Fence
 from riverrun.streaming.wire import Open
 from tests.models.speech.small import small
+from tests.models.voice.small import small as converter
 from tests.streaming.serving import RATE, noise, server
 from tests.streaming.test_http import Volume, recording
 
@@ -454,3 +455,68 @@ async def test_nobody_waits_for_a_batch(tmp_path: Path) -> None:
             stream = await hub.open(wanted, "job", batch=batch)
             assert hub.engine._seat(stream.name).session.fence is fence  # type: ignore[attr-defined]
             await stream.close()
+
+
+# Lines that are converted
+
+
+@asynccontextmanager
+async def converting(folder: Path) -> AsyncIterator[tuple[str, httpx.AsyncClient]]:
+    """A server with one model that converts, and one that does not."""
+    kept: Any = {"jobs": {"folder": folder / "jobs"}, "voices": {"folder": folder / "voices"}}
+    async with server({"restore-lite": Volume(), "small": converter()}, **kept) as (at, _):
+        async with httpx.AsyncClient(base_url=f"http://{at}", timeout=60) as client:
+            yield at, client
+
+
+def sound_of(name: str, **values: Any) -> dict[str, Any]:
+    return line(name, task="convert", **values)
+
+
+async def test_sound_is_converted_into_voices_of_the_model_and_of_the_owner(tmp_path: Path) -> None:
+    own = recording(noise(3 * 24_000, 7), rate=24_000)
+    async with converting(tmp_path) as (at, client):
+        for name in ("me.wav", "agreed.wav"):
+            (tmp_path / name).write_bytes(own)
+        async with riverrun.AsyncClient(f"http://{at}") as user:
+            await user.add_voice("mine", tmp_path / "me.wav", consent=tmp_path / "agreed.wav")
+        asked = {"voice": "ben", "pitch": 3, "seed": 5}
+        lines = (
+            sound_of("a", **asked),
+            sound_of("b", voice="mine", output="b.flac"),
+            sound_of("c", model="small"),
+        )
+        job = (await post(client, *lines)).json()["id"]
+        assert (await over(client, job))["done"] == 3
+        a, b, c = [
+            read((await client.get(f"/v1/jobs/{job}/outputs/{name}")).content)[0] for name in ("a", "b", "c")
+        ]
+        told = {record["id"]: record for record in await records(client, job)}
+        form = {**asked, "response_format": "wav"}
+        posted = await client.post("/v1/audio/conversions", data=form, files={"file": ("in.wav", SHORT)})
+    assert np.allclose(a, read(posted.content)[0], atol=1e-4) and a.shape == (RATE // 2, 1)
+    assert not np.allclose(b, c, atol=1e-3)
+    assert (told["a"]["seed"], told["a"]["model"], told["a"]["task"]) == (5, "small", "convert")
+    assert told["a"]["request"] == {"voice": "ben", "pitch": 3}
+    assert told["b"]["request"] == {"voice": "mine", "pitch": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (
+            {"strength": 1},
+            "line 1: 'strength' is no key of task convert, which takes id, task, input, model, voice",
+        ),
+        ({"pitch": 13}, "line 1: pitch is 13, expected a number from -12 to 12"),
+        ({"voice": "../ben"}, "line 1: voice is '../ben', expected one of anna, ben, or a voice of yours"),
+        ({"model": "restore-lite"}, "line 1: model is 'restore-lite', which gives sound no other voice"),
+    ],
+    ids=str,
+)
+async def test_a_line_that_cannot_be_converted_is_refused(
+    tmp_path: Path, values: dict[str, Any], why: str
+) -> None:
+    async with converting(tmp_path) as (_, client):
+        refused = await post(client, sound_of("one", **values))
+        assert refused.status_code == 400 and why in refused.json()["error"]["message"]

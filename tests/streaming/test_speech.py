@@ -354,9 +354,9 @@ async def test_two_who_come_at_once_do_not_both_take_the_last_place(
     async with server({"small": model}, **kept) as (at, hub):
         known = hub.voiced
 
-        async def slowly(wanted: wire.Open, owner: str) -> wire.Open:
+        async def slowly(*asked: Any) -> dict[str, Any]:
             await asyncio.sleep(0.1)
-            return await known(wanted, owner)
+            return await known(*asked)
 
         monkeypatch.setattr(hub, "voiced", slowly)
         opened = await asyncio.gather(

@@ -1,15 +1,18 @@
-"""POST /v1/audio/restorations: a recording in, the restored one out as it is made; a cut reply can be resumed."""
+"""POST /v1/audio/restorations and conversions: a recording in, a filter's one out as it is made.
+
+A cut reply can be resumed.
+"""
 
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import StreamingResponse
 
 from riverrun.streaming import replies, wire
-from riverrun.streaming.access import address
+from riverrun.streaming.access import address, owner
 from riverrun.streaming.errors import AtCapacity, StreamError
 from riverrun.streaming.problems import EXPECTED
 from riverrun.streaming.replies import Reply
@@ -21,45 +24,80 @@ if TYPE_CHECKING:
 
 router = APIRouter()
 replies.resumable(router, "/v1/audio/restorations")
+replies.resumable(router, "/v1/audio/conversions")
 BEGUN = 1.0  # seconds of sound that are made before a reply begins
 
 
+Recording = Annotated[UploadFile, File(description="A recording, or a video whose sound is wanted.")]
+Name = Annotated[str, Form()]
+Seed = Annotated[int, Form(ge=-(2**63), lt=2**63)]
+Kind = Annotated[Literal["same", "wav", "flac", "opus", "mp3"], Form()]
+
+
+def _made(what: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {"audio/wav": {}}, "description": what}}
+
+
 @router.post(
-    "/v1/audio/restorations",
-    response_class=StreamingResponse,
-    responses={200: {"content": {"audio/wav": {}}, "description": "The restored recording."}},
+    "/v1/audio/restorations", response_class=StreamingResponse, responses=_made("The restored recording.")
 )
 async def restore(
     request: Request,
-    file: Annotated[UploadFile, File(description="A recording, or a video whose sound is wanted.")],
-    model: Annotated[str, Form()] = "restore-lite",
+    file: Recording,
+    model: Name = "restore-lite",
     strength: Annotated[float, Form(ge=0, le=1)] = 1.0,
-    seed: Annotated[int, Form(ge=-(2**63), lt=2**63)] = 0,
+    seed: Seed = 0,
     band: Annotated[Literal["full", "8k"], Form()] = "full",
-    response_format: Annotated[Literal["same", "wav", "flac", "opus", "mp3"], Form()] = "same",
+    response_format: Kind = "same",
 ) -> StreamingResponse:
     """Restore a recording; the reply begins as soon as its first second is done."""
+    asked = wire.Open(model, {"strength": strength, "seed": seed}, band=band)
+    return await _reply(request, file, asked, response_format)
+
+
+@router.post(
+    "/v1/audio/conversions", response_class=StreamingResponse, responses=_made("The converted recording.")
+)
+async def convert(
+    request: Request,
+    file: Recording,
+    model: Name = "",
+    voice: Name = "",
+    pitch: Annotated[float, Form(ge=-12, le=12)] = 0.0,
+    seed: Seed = 0,
+    response_format: Kind = "same",
+) -> StreamingResponse:
+    """Give the speech in a recording another voice: one that the model knows by name, or one of the caller's.
+
+    The reply begins as soon as its first second is done.
+    """
     hub: Hub = request.app.state.hub
-    limits = hub.settings.files
+    hub.willing()
+    asked = wire.Open(hub.converter(model), {"voice": voice, "pitch": pitch, "seed": seed})
+    return await _reply(request, file, asked, response_format)
+
+
+async def _reply(request: Request, file: UploadFile, asked: wire.Open, form: str) -> StreamingResponse:
+    """What a model makes of a recording, as it is made."""
+    hub: Hub = request.app.state.hub
+    limits, who = hub.settings.files, owner(request)
     if len(hub.replies) >= limits.at_once + hub.settings.streams.sessions:
         raise AtCapacity("too many replies wait for their clients", 10.0)
     admit(hub, file)
-    values = {"strength": strength, "seed": seed}
-    await hub.willing().check(model, values)  # refused before anything is decoded
-    asked = wire.Open(model, values, band=band)
-    reply = await _begin(hub, file.file, asked, response_format, address(request))
+    await hub.check(asked, who)  # refused before anything is decoded
+    reply = await _begin(hub, file.file, asked, form, address(request), who)
     return await replies.begun(reply, BEGUN)
 
 
-async def _begin(hub: "Hub", file: BinaryIO, asked: wire.Open, form: str, host: str) -> Reply:
-    """Decode a file and restore it as it comes; if anything fails, nothing is left of either."""
+async def _begin(hub: "Hub", file: BinaryIO, asked: wire.Open, form: str, host: str, who: str) -> Reply:
+    """Decode a file and filter it as it comes; if anything fails, nothing is left of either."""
     decoding: Decoding | None = None
     hub.decoding += 1
     try:
         with await asyncio.to_thread(copied, file) as copy:
             decoding = await Decoding.start(copy, hub.settings.files)  # has the file open by now
         head = decoding.head
-        stream = await hub.open(replace(asked, rate=head.rate, channels=head.channels), "http", host)
+        stream = await hub.open(replace(asked, rate=head.rate, channels=head.channels), "http", host, who)
     except BaseException:
         hub.decoding -= 1
         if decoding:
@@ -73,7 +111,7 @@ async def _begin(hub: "Hub", file: BinaryIO, asked: wire.Open, form: str, host: 
 
 
 async def _work(reply: Reply, form: str, stream: Stream, decoding: Decoding) -> None:
-    """Decode, restore and encode, all at once, each as far as the next lets it."""
+    """Decode, filter and encode, all at once, each as far as the next lets it."""
     failure: Exception | None = None
     try:
         encoding = Encoding(form, stream.rate, stream.channels)
@@ -82,7 +120,7 @@ async def _work(reply: Reply, form: str, stream: Stream, decoding: Decoding) -> 
                 await reply.put(await asyncio.to_thread(encoding.add, chunk), len(chunk))
         await reply.put(await asyncio.to_thread(encoding.end))
     except asyncio.CancelledError:
-        failure = StreamError("the restoration was cancelled")
+        failure = StreamError("the reply was cancelled")
         raise
     except Exception as error:
         failure = error

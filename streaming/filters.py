@@ -27,7 +27,6 @@ replies.resumable(router, "/v1/audio/restorations")
 replies.resumable(router, "/v1/audio/conversions")
 BEGUN = 1.0  # seconds of sound that are made before a reply begins
 
-
 Recording = Annotated[UploadFile, File(description="A recording, or a video whose sound is wanted.")]
 Name = Annotated[str, Form()]
 Seed = Annotated[int, Form(ge=-(2**63), lt=2**63)]
@@ -83,8 +82,8 @@ async def _reply(request: Request, file: UploadFile, asked: wire.Open, form: str
     limits, who = hub.settings.files, owner(request)
     if len(hub.replies) >= limits.at_once + hub.settings.streams.sessions:
         raise AtCapacity("too many replies wait for their clients", 10.0)
-    admit(hub, file)
     await hub.check(asked, who)  # refused before anything is decoded
+    admit(hub, file)
     reply = await _begin(hub, file.file, asked, form, address(request), who)
     return await replies.begun(reply, BEGUN)
 

@@ -196,7 +196,7 @@ class Hub:
         engine = self.willing()
         wanted = wanted if wanted.model else replace(wanted, model=self.speaker())
         self.known(wanted.model)
-        wanted = await self._voiced(wanted, owner)  # before places are counted, as others come meanwhile
+        wanted = await self._with_voice(wanted, owner)  # before places are counted, as others come meanwhile
         if len(self.streams) >= self.settings.streams.sessions:
             raise AtCapacity(
                 f"{len(self.streams)} streams are open, which is the limit: try again later", 5.0
@@ -242,7 +242,7 @@ class Hub:
         """Raises what `open` would of a model, a voice or a request, before anything is begun."""
         engine = self.willing()
         self.known(wanted.model)
-        await engine.check(wanted.model, (await self._voiced(wanted, owner)).request)
+        await engine.check(wanted.model, (await self._with_voice(wanted, owner)).request)
 
     def speaker(self, model: str = "") -> str:
         """The model of a name if it speaks, or the first that does. Raises InvalidRequest if there is none."""
@@ -264,7 +264,7 @@ class Hub:
             f"no model here {does}: start the server with one, as in RIVERRUN_MODELS='[\"{usual}\"]'"
         )
 
-    async def _voiced(self, wanted: Open, owner: str) -> Open:
+    async def _with_voice(self, wanted: Open, owner: str) -> Open:
         """What is wanted of a model that gives a voice, with the voice; of another, as it is. Raises as `voiced`."""
         converts = self.converts(wanted.model)
         if not (converts or self.speaks(wanted.model)):

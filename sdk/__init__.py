@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from riverrun.client import AsyncClient
     from riverrun.link import Event
     from riverrun.live import AsyncSpeech, AsyncStream
-    from riverrun.local import Restorer, Result, restore
+    from riverrun.local import Converter, Restorer, Result, convert, restore
     from riverrun.media.chunk import Chunk
     from riverrun.media.errors import MediaError
     from riverrun.models.errors import InvalidRequest, ModelError
@@ -22,7 +22,7 @@ HOMES = {
     "client": ("AsyncClient",),
     "link": ("Event",),
     "live": ("AsyncSpeech", "AsyncStream"),
-    "local": ("Restorer", "Result", "restore"),
+    "local": ("Converter", "Restorer", "Result", "convert", "restore"),
     "media.chunk": ("Chunk",),
     "media.errors": ("MediaError",),
     "models.errors": ("InvalidRequest", "ModelError"),
@@ -38,6 +38,7 @@ __all__ = [
     "AtCapacity",
     "Chunk",
     "Client",
+    "Converter",
     "Event",
     "InvalidRequest",
     "MediaError",
@@ -52,6 +53,7 @@ __all__ = [
     "StreamError",
     "Unreachable",
     "Word",
+    "convert",
     "restore",
 ]
 

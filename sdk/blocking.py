@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
 from numpy.typing import NDArray
 
 from riverrun import live
-from riverrun.client import AsyncClient, Form, Found, Manner, Model, Settings, Talk, Voice
+from riverrun.client import AsyncClient, Converting, Form, Found, Manner, Model, Settings, Talk, Voice
 from riverrun.link import Event
 from riverrun.live import AsyncSpeech, AsyncStream, Sound, Stats
 from riverrun.media import Chunk
@@ -169,6 +169,28 @@ class Client:
         """
         return self.do(self._async.restore(what, out, **options))
 
+    @overload
+    def convert(
+        self,
+        what: str | PathLike[str],
+        out: str | PathLike[str] | None = None,
+        *,
+        format: str = "same",
+        force: bool = False,
+        progress: Progress | None = None,
+        **settings: Unpack[Converting],
+    ) -> Path: ...
+
+    @overload
+    def convert(self, what: NDArray[Any], *, rate: int, **settings: Unpack[Converting]) -> NDArray[Any]: ...
+
+    def convert(self, what: Any, out: Any = None, **options: Any) -> Any:
+        """Give the speech in a recording another voice, from file to file or from array to array.
+
+        The arguments, and what is raised, are those of AsyncClient.convert.
+        """
+        return self.do(self._async.convert(what, out, **options))
+
 
 class Running(Generic[A]):
     """A stream at a server, as long as it runs. Use it in `with`; leaving before the end cancels it there."""
@@ -215,7 +237,7 @@ class Running(Generic[A]):
             pouring.over = True
 
     def update(self, **values: Any) -> None:
-        """Change some values of the request, such as `strength`, `bypass` or `speed`; returns when they act.
+        """Change some values of the request, such as `strength`, `bypass`, `voice` or `speed`; returns when they act.
 
         Raises InvalidRequest if one is refused, and what ended the stream if it is over.
         """

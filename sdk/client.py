@@ -75,6 +75,15 @@ class Settings(TypedDict, total=False):
     band: Literal["full", "8k"]  # "8k" drops what lies above the model's own band
 
 
+class Converting(TypedDict, total=False):
+    """What a conversion may be told; the server knows the defaults."""
+
+    model: str  # a name `models` lists; the first that converts
+    voice: str  # a name or an id that `voices` lists; the model's first
+    pitch: float  # semitones above the voice's own, -12 to 12
+    seed: int  # equal seeds give equal results
+
+
 class Manner(TypedDict, total=False):
     """How a text is said; the server knows the defaults."""
 
@@ -307,6 +316,63 @@ class AsyncClient:
         Raises MediaError if the recording is not usable or the target is kept, InvalidRequest for a setting,
         Unreachable, AtCapacity, NotAllowed, and ValueError if an array comes without its rate, or a file with one.
         """
+        return await self._remade(
+            transfer.RESTORATIONS, what, out, rate, format, force, progress, {**settings}
+        )
+
+    @overload
+    async def convert(
+        self,
+        what: str | PathLike[str],
+        out: str | PathLike[str] | None = None,
+        *,
+        format: str = "same",
+        force: bool = False,
+        progress: Progress | None = None,
+        **settings: Unpack[Converting],
+    ) -> Path: ...
+
+    @overload
+    async def convert(
+        self, what: NDArray[Any], *, rate: int, **settings: Unpack[Converting]
+    ) -> NDArray[Any]: ...
+
+    async def convert(
+        self,
+        what: str | PathLike[str] | NDArray[Any],
+        out: str | PathLike[str] | None = None,
+        *,
+        rate: int | None = None,
+        format: str = "same",
+        force: bool = False,
+        progress: Progress | None = None,
+        **settings: Unpack[Converting],
+    ) -> Path | NDArray[Any]:
+        """Give the speech in a recording another voice: a file into a file, whose path is given, or arrays alike.
+
+        A file goes to `out`, by default `<name>.converted.<suffix>` beside it; all else, and what is raised, is as with
+        `restore`, and NotFound for a voice that is none of yours.
+        """
+        if rate is not None and "model" not in settings:
+            settings["model"] = next((m["id"] for m in await self.models() if "convert" in m["tasks"]), "")
+            if not settings["model"]:
+                raise InvalidRequest(f"{self.url} has no model that converts")
+        return await self._remade(
+            transfer.CONVERSIONS, what, out, rate, format, force, progress, {**settings}
+        )
+
+    async def _remade(
+        self,
+        path: str,
+        what: str | PathLike[str] | NDArray[Any],
+        out: str | PathLike[str] | None,
+        rate: int | None,
+        format: str,
+        force: bool,
+        progress: Progress | None,
+        settings: dict[str, Any],
+    ) -> Path | NDArray[Any]:
+        """A file by an upload to a path, or an array by a stream."""
         named = isinstance(what, str | PathLike)
         if named == (rate is not None) or (not named and out is not None):
             raise ValueError("give a path, and `out` if you like, or an array and its `rate`")
@@ -314,11 +380,10 @@ class AsyncClient:
             return await self._array(np.asarray(what), rate, settings)
         fields = {name: str(value) for name, value in settings.items()}
         source, target = os.fspath(cast("str | PathLike[str]", what)), None if out is None else os.fspath(out)
-        return await transfer.restore(self.http, source, target, format, fields, force, progress)
+        return await transfer.remake(self.http, path, source, target, format, fields, force, progress)
 
-    async def _array(self, data: NDArray[Any], rate: int, settings: Settings) -> NDArray[Any]:
+    async def _array(self, data: NDArray[Any], rate: int, settings: dict[str, Any]) -> NDArray[Any]:
         sound = taken(data)
-        options: dict[str, Any] = {"rate": rate, "channels": sound.shape[1], **settings}
-        async with self.stream(**options) as stream:
-            clean = [chunk.data async for chunk in stream.through([sound])]
-        return given(np.concatenate(clean), data)
+        async with self.stream(rate=rate, channels=sound.shape[1], **settings) as stream:
+            made = [chunk.data async for chunk in stream.through([sound])]
+        return given(np.concatenate(made), data)

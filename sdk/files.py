@@ -7,7 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 
 PIPE = "-"
-MARK = ".restored"  # between name and suffix of a result beside its source
+RESTORED, CONVERTED = ".restored", ".converted"  # between name and suffix of a result beside its source
 SOUND = frozenset(
     ".aac .ac3 .aif .aiff .amr .au .caf .flac .m4a .mka .mp2 .mp3 .oga .ogg .opus .w64 .wav .wma .wv".split()
 )
@@ -22,10 +22,10 @@ class Job:
     target: str
 
 
-def plan(inputs: Sequence[str], out: str | None) -> list[Job]:
+def plan(inputs: Sequence[str], out: str | None, mark: str = RESTORED) -> list[Job]:
     """Turn files, folders, globs and `-` into jobs, in the order named.
 
-    Without `out` a result stands beside its source as `<name>.restored.<suffix>`; that of a pipe is a pipe.
+    Without `out` a result stands beside its source as `<name><mark>.<suffix>`; that of a pipe is a pipe.
     With one single input file, `out` is the file to write, or a folder if there is one or it ends in a slash;
     else it is a folder, and below an input folder the tree is kept.
     Raises ValueError if a name stands for nothing, or several results would go to one place.
@@ -40,7 +40,7 @@ def plan(inputs: Sequence[str], out: str | None) -> list[Job]:
         raise ValueError(f"{len(found)} results cannot go to {out}: name a folder with --out")
     single = len(found) == 1 and not Path(inputs[0]).is_dir()
     into = out not in (None, PIPE) and (not single or Path(str(out)).is_dir() or str(out).endswith("/"))
-    jobs = [Job(source, _target(source, inner, out, into)) for source, inner in found]
+    jobs = [Job(source, _target(source, inner, out, into, mark)) for source, inner in found]
     sources: dict[str, str] = {}
     for job in jobs:
         if sources.setdefault(job.target, job.source) != job.source:
@@ -74,7 +74,7 @@ def is_media(path: Path) -> bool:
     return (
         path.is_file()
         and path.suffix.lower() in SOUND | PICTURES
-        and not path.stem.endswith(MARK)
+        and not path.stem.endswith((RESTORED, CONVERTED))
         and not path.name.startswith(".")
     )
 
@@ -88,15 +88,15 @@ def _inside(file: Path, out: str | None, base: Path) -> bool:
     return below and file.resolve().is_relative_to(folder)
 
 
-def _target(source: str, inner: Path, out: str | None, into: bool) -> str:
+def _target(source: str, inner: Path, out: str | None, into: bool, mark: str) -> str:
     if into and out is not None:
         return str(Path(out) / inner)
     if out is not None:
         return out
-    return beside(source)
+    return beside(source, mark)
 
 
-def beside(source: str) -> str:
-    """The default place of a result: `<name>.restored.<suffix>` beside its source, a pipe for a pipe."""
+def beside(source: str, mark: str = RESTORED) -> str:
+    """The default place of a result: `<name><mark>.<suffix>` beside its source, a pipe for a pipe."""
     path = Path(source)
-    return PIPE if source == PIPE else str(path.with_name(f"{path.stem}{MARK}{path.suffix}"))
+    return PIPE if source == PIPE else str(path.with_name(f"{path.stem}{mark}{path.suffix}"))

@@ -1,4 +1,4 @@
-"""Restoration in this process: files, pipes and arrays through the same streaming path."""
+"""Restoration and conversion in this process: files, pipes and arrays through the same streaming path."""
 
 import os
 import sys
@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
 
-from riverrun.files import PIPE, beside
+from riverrun.files import CONVERTED, PIPE, RESTORED, beside
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from riverrun.media import Chunk, Reader, Writer
+    from riverrun.models.contract import StreamModel
 
 Progress = Callable[[float, float | None], object]
 """Told the seconds done and, where known, the seconds there are."""
 
 BLOCK = 16_384  # ticks of an array handed on at once
 SILENCE = -120  # dB, the lowest level told apart
+OTHER = "the model is for another task: `riverrun models` tells which is for what"
 
 
 @dataclass(frozen=True)
@@ -56,28 +58,28 @@ class Settings(TypedDict, total=False):
     band: str  # "full"; "8k" drops what lies above the model's own band
 
 
-class Restorer:
-    """A model made ready for any number of recordings."""
+class Converting(TypedDict, total=False):
+    """The settings of a Converter, for whoever passes them on."""
 
-    def __init__(
-        self,
-        task: str = "restore",
-        *,
-        strength: float = 1.0,
-        model: str | None = None,
-        device: str = "cpu",
-        seed: int = 0,
-        band: str = "full",
-    ) -> None:
-        """Raises InvalidRequest or CheckpointError if there is no such model or a setting is not usable."""
-        from riverrun import models
-        from riverrun.models.restoration.stream import Request
+    voice: str | None  # a name, or a recording of it; by default, the model's first
+    pitch: float  # 0.0; semitones above the voice's own, -12 to 12
+    model: str | None  # a name or a .safetensors file; by default, what comes along
+    device: str  # "cpu", "cuda", "cuda:1", ...
+    seed: int  # 0; equal seeds give equal results
+    mark: bool  # True; by which generated speech can be known, not heard
 
-        if band not in ("full", "8k"):
-            raise models.InvalidRequest(f"band is {band!r}, expected 'full' or '8k'")
-        self.band: Any = band
-        self.request = Request(strength=strength, seed=seed)
-        self.model = models.load(model or models.for_task(task), device)
+
+class Filter:
+    """A model and what is asked of it, ready for any number of recordings."""
+
+    def __init__(self, model: "StreamModel", request: Any, band: Literal["full", "8k"] = "full") -> None:
+        """Raises InvalidRequest if the model does not take such a request."""
+        from riverrun.models import InvalidRequest
+
+        if not isinstance(request, model.request):
+            raise InvalidRequest(OTHER)
+        model.close(model.open(request))  # what it refuses is refused once, and not for every recording
+        self.model, self.request, self.band = model, request, band
 
     @property
     def latency(self) -> float:
@@ -87,7 +89,7 @@ class Restorer:
         return float((spec.takes.hop + spec.latency) / spec.takes.rate)
 
     def stream(self, chunks: "Iterable[Chunk]", rate: int, channels: int) -> "Iterator[Chunk]":
-        """Restore chunks `[t, channels]` as they come; as many ticks come out as go in."""
+        """Filter chunks `[t, channels]` as they come; as many ticks come out as go in."""
         from riverrun.streaming.engine import run
 
         return run(self.model, self.request, chunks, rate=rate, channels=channels, band=self.band)
@@ -95,7 +97,7 @@ class Restorer:
     def file(
         self, source: str, target: str, *, force: bool = False, progress: Progress | None = None
     ) -> Result:
-        """Restore one file or pipe into another of its form, whole or not at all.
+        """Filter one file or pipe into another of its form, whole or not at all.
 
         Raises MediaError if the source is not usable, or the target is there and not to be replaced.
         """
@@ -124,7 +126,7 @@ class Restorer:
         return Result(target, ticks / rate, elapsed, self.latency, before.level, after.level)
 
     def array(self, data: "NDArray[Any]", rate: int) -> "NDArray[Any]":
-        """Restore samples `[t]` or `[t, c]`, floats in [-1, 1] or whole numbers of full range.
+        """Filter samples `[t]` or `[t, c]`, floats in [-1, 1] or whole numbers of full range.
 
         Raises ValueError for another shape or dtype, CorruptMedia for NaN or infinite samples.
         """
@@ -136,6 +138,60 @@ class Restorer:
         sound = taken(data)
         made = self.stream(blocks(sound, rate), rate, sound.shape[1])
         return given(np.concatenate([chunk.data for chunk in made]), data)
+
+
+class Restorer(Filter):
+    """A model made ready to clean any number of recordings."""
+
+    def __init__(
+        self,
+        task: str = "restore",
+        *,
+        strength: float = 1.0,
+        model: str | None = None,
+        device: str = "cpu",
+        seed: int = 0,
+        band: str = "full",
+    ) -> None:
+        """Raises InvalidRequest or CheckpointError if there is no such model or a setting is not usable."""
+        from riverrun import models
+        from riverrun.models.restoration.stream import Request
+
+        if band not in ("full", "8k"):
+            raise models.InvalidRequest(f"band is {band!r}, expected 'full' or '8k'")
+        request, kept = Request(strength=strength, seed=seed), cast(Literal["full", "8k"], band)
+        super().__init__(models.load(model or models.for_task(task), device), request, kept)
+
+
+class Converter(Filter):
+    """A model and a voice made ready for any number of recordings."""
+
+    def __init__(
+        self,
+        voice: str | None = None,
+        *,
+        pitch: float = 0.0,
+        model: str | None = None,
+        device: str = "cpu",
+        seed: int = 0,
+        mark: bool = True,
+    ) -> None:
+        """`voice` is a name the model knows, or a recording of ten seconds; by default, the model's first.
+
+        Raises InvalidRequest or CheckpointError if there is no such model or voice or a setting is not usable,
+        MediaError for a recording that is not.
+        """
+        from riverrun import models
+        from riverrun.models.speech.recording import recorded
+        from riverrun.speaker import found
+
+        made = models.load(model or models.for_task("convert"), device)
+        if not made.spec.converts:
+            raise models.InvalidRequest(OTHER)
+        whose = found(voice, made.spec.voices, int(made.spec.gives[0].rate))
+        heard = "" if whose.sound is None else recorded(whose.sound)
+        request = made.request(voice=whose.name, recording=heard, pitch=pitch, seed=seed, mark=mark)
+        super().__init__(made, request, "8k")  # what it cannot hear is still in the voice that came in
 
 
 def guard(source: str, target: str, force: bool) -> str:
@@ -239,11 +295,57 @@ def restore(
     Raises MediaError if the recording is not usable, ModelError if the model or a setting is not, ValueError if
     an array comes without its rate, or a file with one.
     """
+    return _through(lambda: Restorer(**settings), what, rate, out, force, RESTORED)
+
+
+@overload
+def convert(
+    what: "str | PathLike[str]",
+    rate: None = None,
+    *,
+    out: "str | PathLike[str] | None" = None,
+    force: bool = False,
+    **settings: Unpack[Converting],
+) -> Result: ...
+
+
+@overload
+def convert(what: "NDArray[Any]", rate: int, **settings: Unpack[Converting]) -> "NDArray[Any]": ...
+
+
+def convert(
+    what: "str | PathLike[str] | NDArray[Any]",
+    rate: int | None = None,
+    *,
+    out: "str | PathLike[str] | None" = None,
+    force: bool = False,
+    **settings: Unpack[Converting],
+) -> "Result | NDArray[Any]":
+    """Give the speech in a recording another voice: a file into a file of its form, or an array into an array.
+
+    Shapes: an array `[t]` or `[t, c]` of `rate` samples a second gives one of the same shape and dtype.
+    A file goes to `out`, by default `<name>.converted.<suffix>` beside it; what is there is kept unless `force`.
+    `settings` are those of Converting. To convert many recordings with one model, use a Converter.
+    Raises MediaError if a recording is not usable, ModelError if the model, the voice or a setting is not, ValueError
+    if an array comes without its rate, or a file with one.
+    """
+    return _through(lambda: Converter(**settings), what, rate, out, force, CONVERTED)
+
+
+def _through(
+    made: Callable[[], Filter],
+    what: "str | PathLike[str] | NDArray[Any]",
+    rate: int | None,
+    out: "str | PathLike[str] | None",
+    force: bool,
+    mark: str,
+) -> "Result | NDArray[Any]":
+    """A file or an array through a filter, which is made when it is known that there is one of both."""
     named = not hasattr(what, "__array__")
     if named == (rate is not None) or (not named and out is not None):
         raise ValueError("give a path, and `out` if you like, or an array and its `rate`")
-    restorer = Restorer(**settings)
+    filter = made()
     if rate is not None:
-        return restorer.array(cast("NDArray[Any]", what), rate)
+        return filter.array(cast("NDArray[Any]", what), rate)
     source = os.fspath(cast("str | PathLike[str]", what))
-    return restorer.file(source, beside(source) if out is None else str(out), force=force)
+    return filter.file(source, beside(source, mark) if out is None else str(out), force=force)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -203,6 +203,20 @@ def _loaded(model: str | None, tokenizer: str | None, device: str, half: bool) -
     return Lite(path, device, half)
 
 
+def found(voice: str | None, names: Sequence[str], rate: int, transcript: str = "") -> Voice:
+    """A voice by name, or from the beginning of a recording, heard at a rate. Raises InvalidRequest, MediaError."""
+    from riverrun.models.errors import InvalidRequest
+
+    if voice is None or voice in names:
+        return Voice(voice or "")
+    if not Path(voice).is_file():
+        known = ", ".join(names) or "none by name"
+        raise InvalidRequest(f"voice is {voice!r}, expected one of {known}, or a recording")
+    from riverrun.models.training.corpus import decode
+
+    return Voice("", decode(Path(voice), rate)[: round(HEARD * rate)], transcript)
+
+
 class Speaker:
     """A model and a voice made ready to say any number of texts."""
 
@@ -235,7 +249,7 @@ class Speaker:
         if server and half:
             raise InvalidRequest("half is of a model that runs here, and a server has its own: leave it out")
         self.model: Voiced = Served(model, server, key) if server else _loaded(model, tokenizer, device, half)
-        self.voice = self._voice(voice, transcript)
+        self.voice = found(voice, self.model.names, self.rate, transcript)
         if not 1 <= best_of <= MOST:
             raise InvalidRequest(f"best_of is {best_of}, expected 1 to {MOST}")
         self.manner = Manner(speed, seed, steps, best_of, mark)
@@ -270,16 +284,3 @@ class Speaker:
             if not ticks:
                 raise UnsupportedMedia("the text holds nothing that can be said")
         return Made(target, ticks / self.rate, time.perf_counter() - begun, first)
-
-    def _voice(self, voice: str | None, transcript: str) -> Voice:
-        """A voice by name, or from the beginning of a recording."""
-        from riverrun.models.errors import InvalidRequest
-
-        if voice is None or voice in self.model.names:
-            return Voice(voice or "")
-        if not Path(voice).is_file():
-            known = ", ".join(self.model.names) or "none by name"
-            raise InvalidRequest(f"voice is {voice!r}, expected one of {known}, or a recording")
-        from riverrun.models.training.corpus import decode
-
-        return Voice("", decode(Path(voice), self.rate)[: round(HEARD * self.rate)], transcript)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import httpx
 
 from riverrun.answers import AGAIN, Unreachable, refusal, retry_after
-from riverrun.files import PIPE, beside
+from riverrun.files import CONVERTED, PIPE, RESTORED, beside
 from riverrun.local import guard
 from riverrun.media.errors import UnsupportedMedia
 from riverrun.media.writer import part_of
@@ -23,7 +23,9 @@ from riverrun.streaming.problems import TooMany
 log = logging.getLogger(__name__)
 TRIES = 5  # of a request that is refused for now
 PATIENCE = 30.0  # seconds that one is put off at most, and that a cut reply is tried to be taken up
-PATH, SPEECH = "/v1/audio/restorations", "/v1/audio/speech"
+RESTORATIONS, CONVERSIONS = "/v1/audio/restorations", "/v1/audio/conversions"
+MARKS = {RESTORATIONS: RESTORED, CONVERSIONS: CONVERTED}  # of results
+SPEECH = "/v1/audio/speech"
 DETECT = "/v1/detect"
 SUFFIXES = {".wav": "wav", ".flac": "flac", ".opus": "opus", ".ogg": "opus", ".oga": "opus", ".mp3": "mp3"}
 BUSY = (429, 503)
@@ -132,7 +134,7 @@ class Fetch:
                 log.debug("%s was not freed: %s", self.at, error)
 
 
-def place(source: str, out: str | None, form: str) -> tuple[str, str]:
+def place(source: str, out: str | None, form: str, mark: str = RESTORED) -> tuple[str, str]:
     """Where a result goes, and the form it is asked for in. Raises InvalidRequest if no server makes that."""
     forms = dict.fromkeys(SUFFIXES.values())
     if form not in ("same", *forms):
@@ -145,13 +147,14 @@ def place(source: str, out: str | None, form: str) -> tuple[str, str]:
     if form == "same":
         form = SUFFIXES.get(suffix, "wav")
     if out is None:
-        kept = Path(beside(source))
+        kept = Path(beside(source, mark))
         out = str(kept if SUFFIXES.get(suffix) == form else kept.with_suffix(f".{form}"))
     return out, form
 
 
-async def restore(
+async def remake(
     http: httpx.AsyncClient,
+    path: str,
     source: str,
     out: str | None,
     form: str,
@@ -159,8 +162,8 @@ async def restore(
     force: bool,
     progress: Progress | None,
 ) -> Path:
-    """Restore a file into another, whole or not at all; give its path."""
-    named, form = place(source, out, form)
+    """Have a file made anew at RESTORATIONS or CONVERSIONS into another, whole or not at all; give its path."""
+    named, form = place(source, out, form, MARKS[path])
     target = Path(guard(source, named, force))
     tell, sizes = progress or (lambda *sizes: None), [0, 0, 0]
 
@@ -171,9 +174,9 @@ async def restore(
     try:
         with Upload(source, lambda sent: note(0, sent)) as file:
             sizes[1] = os.fstat(file.fileno()).st_size
-            work = Fetch(http, PATH, lambda came: note(2, came))
+            work = Fetch(http, path, lambda came: note(2, came))
             upload, data = {"file": (Path(source).name, file)}, {**fields, "response_format": form}
-            pieces = work.pieces(lambda: http.build_request("POST", PATH, files=upload, data=data))
+            pieces = work.pieces(lambda: http.build_request("POST", path, files=upload, data=data))
             return await _kept(work, pieces, target, form)
     except OSError as error:
         raise UnsupportedMedia(f"{source} cannot be read: {error.strerror}") from error

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 COMMANDS = (
     "restore",
+    "convert",
     "speak",
     "detect",
     "batch",
@@ -65,7 +66,7 @@ def _root(
         False, "--version", help="Print the version.", callback=_version, is_eager=True
     ),
 ) -> None:
-    """Clean, speak, serve, measure and train on your own machine, chunk by chunk."""
+    """Clean, convert, speak, serve, measure and train on your own machine, chunk by chunk."""
 
 
 def expected() -> tuple[type[Exception], ...]:

@@ -33,8 +33,8 @@ def batch(
     """Make every line of a file; called again, go on where it was stopped or killed.
 
     A line is {"id": "one", "task": "restore", "input": "in.wav", "output": "out.flac", "seed": 0}, or has the task
-    "speak" and a "text"; paths of inputs are relative to the file, outputs stay in the folder. DIR/manifest.jsonl says
-    what was made from what.
+    "convert" and a "voice", or "speak" and a "text"; paths of inputs are relative to the file, outputs stay in the
+    folder. DIR/manifest.jsonl says what was made from what.
     """
     if model and server is None and Path(model).is_file():
         model = str(Path(model).resolve())  # those that lines name are relative to the file of lines

@@ -43,6 +43,9 @@ def stream(
         said = made.request
         requests = [said(symbols, seed=seed), said(symbols[::-1], seed=seed + 1, speed=1.5)]
         scripts = [[said(symbols)], [said(symbols[:9], False), said(symbols[9:])]]
+    elif made.spec.converts:
+        asked = made.request
+        requests = [asked(seed=seed), asked(seed=seed + 1, pitch=2.0), asked(seed=seed + 2, pitch=-2.0)]
     report = asdict(check_stream(made, requests, scripts, seed=seed, hops=hops, device=device))
     for name, meaning in MEANING.items():
         if report[name] is not None:

@@ -1,5 +1,6 @@
 """riverrun models: what there is, and whose weights are there."""
 
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -32,33 +33,62 @@ def models() -> None:
 
 def rows() -> list[Row]:
     """Every published and embedded shape, the ones that load by name first."""
-    from riverrun.models.registry import MODELS, SPEECH
+    from riverrun.models.registry import MODELS
     from riverrun.models.restoration.presets import PRESETS
     from riverrun.models.speech.presets import PRESETS as PUBLISHED
 
     embedded = [name for name in MODELS if name in PRESETS]
     restorers = [*embedded, *(n for n in PRESETS if n not in MODELS)]
-    speakers = [speaker(name) for name, entry in MODELS.items() if entry.family == SPEECH]
+    told = {"speak": speaker, "convert": converter}
+    voices = [told[entry.tasks[0]](name) for name, entry in MODELS.items() if entry.tasks[0] in told]
     restorations = (row(name, PRESETS[name]) for name in restorers)
-    return [*speakers, *restorations, *map(speech, PUBLISHED, PUBLISHED.values())]
+    return [*voices, *restorations, *map(speech, PUBLISHED, PUBLISHED.values())]
 
 
 def speaker(name: str) -> Row:
     """Describe a model that speaks, by the weights that are here."""
+    from riverrun.models.speech.lite import KIND, Config
+
+    def pace(config: Config) -> tuple[int, int]:
+        return config.frames.rate, config.chunks.chunk * config.frames.hop
+
+    return small(name, "speak", KIND, Config, pace)
+
+
+def converter(name: str) -> Row:
+    """Describe a model that converts, by the weights that are here and what it is behind."""
+    from riverrun.models.registry import load
+    from riverrun.models.voice.lite import KIND
+    from riverrun.models.voice.network import ConverterConfig
+
+    def pace(config: ConverterConfig) -> tuple[int, int]:
+        spec = load(name).spec
+        return config.listener.rate, spec.gives[0].hop + spec.latency
+
+    return small(name, "convert", KIND, ConverterConfig, pace)
+
+
+def small(name: str, task: str, kind: str, shape: type[Any], pace: Callable[[Any], tuple[int, int]]) -> Row:
+    """Describe a model of a shape by its weights; `pace` is its rate, and the samples of its latency."""
     from riverrun.models import checkpoint
     from riverrun.models.registry import MODELS
-    from riverrun.models.speech.lite import KIND, Config
 
     path = MODELS[name].path
     if not path.exists():
-        return Row(name, "speak", "-", "-", "-", "missing", "-")
+        return Row(name, task, "-", "-", "-", "missing", "-")
     header, tensors = checkpoint.read(path)
-    config = checkpoint.config(header, KIND, Config, path)
     size = sum(value.numel() for key, value in tensors.items() if key.startswith("net."))
-    frames = config.frames
-    latency = f"{1000 * config.chunks.chunk * frames.hop / frames.rate:g} ms"
+    rate, latency = pace(checkpoint.config(header, kind, shape, path))
     licence = header.get("licence", "Apache-2.0")
-    return Row(name, "speak", f"{size / 1e6:.1f} M", f"{frames.rate / 1000:g} kHz", latency, "here", licence)
+    return Row(
+        name,
+        task,
+        f"{size / 1e6:.1f} M",
+        f"{rate / 1000:g} kHz",
+        f"{1000 * latency / rate:g} ms",
+        "here",
+        licence,
+    )
 
 
 def speech(name: str, published: Any) -> Row:

@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from riverrun.files import Job
-    from riverrun.local import Restorer, Result
+    from riverrun.local import Filter, Result
 
 app = typer.Typer(add_completion=False)
 
@@ -39,16 +39,28 @@ def restore(
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace results that are there.")] = False,
 ) -> None:
     """Clean the speech in recordings and videos; each result has the form of its source."""
+    from riverrun.files import RESTORED
+
+    jobs = planned(inputs, out, RESTORED)
+    from riverrun.local import Restorer
+
+    made = Restorer(task=task, model=model, device=device, strength=strength, seed=seed, band=band.value)
+    done(made, jobs, force)
+
+
+def planned(inputs: list[str], out: str | None, mark: str) -> "list[Job]":
+    """What there is to do. Raises typer.BadParameter if a name stands for nothing."""
     from riverrun.files import plan
 
     try:
-        jobs = plan(inputs, out)
+        return plan(inputs, out, mark)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
-    from riverrun.local import Restorer
 
-    restorer = Restorer(task=task, model=model, device=device, strength=strength, seed=seed, band=band.value)
-    failures = work(restorer, jobs, force)
+
+def done(filter: "Filter", jobs: "list[Job]", force: bool) -> None:
+    """Do every job, and tell at the end which failed. Raises typer.Exit if any did."""
+    failures = work(filter, jobs, force)
     if failures:
         typer.echo(f"{len(failures)} of {len(jobs)} failed:", err=True)
         for failure in failures:
@@ -56,7 +68,7 @@ def restore(
         raise typer.Exit(1)
 
 
-def work(restorer: "Restorer", jobs: "list[Job]", force: bool) -> list[str]:
+def work(filter: "Filter", jobs: "list[Job]", force: bool) -> list[str]:
     """Do every job, telling how it goes on stderr; say for each that failed why it did."""
     from rich.console import Console
     from rich.markup import escape
@@ -75,7 +87,7 @@ def work(restorer: "Restorer", jobs: "list[Job]", force: bool) -> list[str]:
         for job in jobs:
             bars.reset(bar, total=None, description=escape(Path(job.source).name))
             try:
-                result = restorer.file(job.source, job.target, force=force, progress=progress)
+                result = filter.file(job.source, job.target, force=force, progress=progress)
             except Exception as error:
                 # A reader of our output that has left is nothing to tell; what is not a user's to mend is a bug.
                 if isinstance(error, BrokenPipeError) or not isinstance(error, (*expected(), OSError)):

@@ -41,7 +41,7 @@ async def posted(at: str, source: Path, form: str) -> bytes:
     async with httpx.AsyncClient(base_url=f"http://{at}", timeout=30) as http:
         fields = {"model": "smooth", "response_format": form}
         reply = await http.post(
-            transfer.PATH, files={"file": (source.name, source.read_bytes())}, data=fields
+            transfer.RESTORATIONS, files={"file": (source.name, source.read_bytes())}, data=fields
         )
         assert reply.is_success
         return reply.content

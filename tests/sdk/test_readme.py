@@ -13,6 +13,7 @@ from riverrun.models import load
 from riverrun.models.registry import for_task
 from riverrun.models.speech.lite import SpeakLite
 from tests.models.speech.small import small
+from tests.models.voice.small import small as converter
 from tests.sdk.mutants import tone, write
 from tests.streaming.serving import server
 
@@ -40,7 +41,7 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_the_readme_shows_python() -> None:
-    assert len(BLOCKS) == 6 and sum(ADDRESS in block for block in BLOCKS) == 5
+    assert len(BLOCKS) == 7 and sum(ADDRESS in block for block in BLOCKS) == 6
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[0])
@@ -54,9 +55,13 @@ async def test_a_block_runs(block: str, names: dict[str, Any]) -> None:
         models = {
             name: load(name),
             for_task("speak"): SpeakLite(speaker.net, voices, speaker.symbols.symbols),
+            "convert-lite": converter(voices=("af_heart",)),
         }
         async with server(models) as (at, _):
             await asyncio.to_thread(exec, block.replace(ADDRESS, at), names)
+    if "convert-lite" in block:
+        assert len(np.concatenate(names["played"])) == 24_000
+        assert read(Path("converted.flac"))[0].shape == (48_000, 1)
     if "clean" in names:
         assert names["clean"].shape == names["samples"].shape
         made = Path("clean.flac" if names["played"] else "in.restored.wav")

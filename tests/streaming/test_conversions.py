@@ -2,6 +2,9 @@
 
 import asyncio
 import io
+import json
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +13,16 @@ import httpx
 import numpy as np
 import pytest
 
+import riverrun
 from riverrun.media import read
 from riverrun.models.voice.lite import ConvertLite, Request, convert
 from riverrun.streaming import wire
 from riverrun.streaming.access import digest
 from riverrun.streaming.hub import Hub
-from tests.models.voice.small import small
+from tests.models.voice.small import small, stored
 from tests.streaming.calling import SDP, caller, loopback, murmur
 from tests.streaming.lines import freed
+from tests.streaming.processes import serving
 from tests.streaming.serving import Audio, Peer, call, noise, server
 from tests.streaming.test_http import Volume, recording
 from tests.streaming.test_speech import until_ended
@@ -253,6 +258,30 @@ async def test_a_voice_that_is_deleted_while_it_is_used_is_used_on(at: At) -> No
         )
         got = await rest(peer, SOUND[half:], 25)
     assert alike(got, whole)
+
+
+async def test_a_killed_engine_takes_no_voice_with_it(tmp_path: Path) -> None:
+    model = stored(tmp_path)
+    kept: Any = {"models": json.dumps([model]), "voices__folder": tmp_path / "voices"}
+    with serving(**kept, streams__snapshot=0.2) as process:
+        voice = await own(process.at)
+
+        async def through(strike: bool) -> Audio:
+            async with client.stream(model, rate=RATE, voice=voice) as stream:
+                for at in range(0, len(SOUND), 2400):
+                    await stream.feed(SOUND[at : at + 2400])
+                    if strike and at == 12_000:
+                        await forget(process.at, voice)
+                        (worker,) = process.children
+                        os.kill(worker, signal.SIGKILL)
+                        await stream.update(pitch=0.0)
+                await stream.finish()
+                return np.concatenate([chunk.data async for chunk in stream])
+
+        async with riverrun.AsyncClient(f"http://{process.at}") as client:
+            whole, got = await through(False), await through(True)
+        assert np.abs(got - whole).max() < 1e-5 and np.abs(whole).max() > 1e-3
+        assert "Traceback" not in process.log(), process.log()
 
 
 async def test_a_recording_by_itself_is_no_voice(at: At) -> None:

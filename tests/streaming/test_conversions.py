@@ -197,6 +197,15 @@ async def test_a_voice_is_its_owner_s_alone(model: ConvertLite, settings: dict[s
             assert f"voice is '{name}', expected one of anna, ben" in reply.json()["error"]["message"]
 
 
+async def test_a_model_that_knows_no_voice_by_name_takes_one_s_own(settings: dict[str, Any]) -> None:
+    async with server({"small": small(voices=())}, **settings) as (at, _):
+        reply = await post(at)
+        assert reply.status_code == 404
+        assert "voice is '', expected one of none by name, or a voice of yours" in reply.text
+        await own(at)
+        assert len(heard(await post(at, voice="me"))) == len(SOUND)
+
+
 @pytest.mark.parametrize("kind", ["music", "clipped"])
 async def test_any_sound_will_do_as_a_voice(at: At, kind: str) -> None:
     t = np.arange(3 * RATE) / RATE

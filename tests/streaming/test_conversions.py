@@ -16,6 +16,7 @@ import pytest
 import riverrun
 from riverrun.media import read
 from riverrun.models.voice.lite import ConvertLite, Request, convert
+from riverrun.models.voice.live import LiveConverter
 from riverrun.streaming import wire
 from riverrun.streaming.access import digest
 from riverrun.streaming.hub import Hub
@@ -267,6 +268,17 @@ async def test_a_voice_that_is_deleted_while_it_is_used_is_used_on(at: At) -> No
         )
         got = await rest(peer, SOUND[half:], 25)
     assert alike(got, whole)
+
+
+async def test_what_is_behind_a_gate_and_a_gain_is_served_alike(settings: dict[str, Any]) -> None:
+    async with server({"small": LiveConverter(small())}, **settings) as (at, _):
+        await own(at)
+        assert len(heard(await post(at, voice="me"))) == len(SOUND)
+        async with converts(at, voice="me", gate=-100.0, gain=False) as peer:
+            await peer.say(wire.Update({"voice": "ben", "gain": True}, "1"))
+            assert (await peer.until("updated"))["id"] == "1"
+            got = await rest(peer, SOUND)
+    assert len(got) == len(SOUND) and np.abs(got).max() > 1e-3
 
 
 async def test_a_killed_engine_takes_no_voice_with_it(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class Entry:
 
 RESTORATION = "riverrun.models.restoration.stream"
 SPEECH = "riverrun.models.speech.lite"
-VOICE = "riverrun.models.voice.lite"
+VOICE = "riverrun.models.voice.live"
 KINDS = {"restoration": RESTORATION, "speech": SPEECH, "voice": VOICE}  # of checkpoints that training makes
 MODELS = {
     entry.name: entry
@@ -53,6 +53,19 @@ MODELS = {
         Entry("vocode-lite", RESTORATION, ("mel",), "speech from 80 mel bands, 16 kHz"),
         Entry(
             "speak-lite", SPEECH, ("speak",), "English speech of text, in 24 voices or a recording's, 24 kHz"
+        ),
+        Entry(
+            "convert-lite",
+            VOICE,
+            ("convert",),
+            "live speech in another voice, named or a recording's, 24 kHz",
+        ),
+        Entry(
+            "clean-convert-lite",
+            VOICE,
+            ("convert",),
+            "the same, restored first",
+            ("convert-lite", "restore-lite"),
         ),
     )
 }

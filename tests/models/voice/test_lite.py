@@ -17,7 +17,7 @@ from riverrun.models.voice.lite import ConvertLite, Request, convert
 from tests.models.voice.small import small, stored
 
 Audio = NDArray[np.float32]
-RATE, HOP, LATE = 24_000, 480, 1_920
+RATE, HOP, LATE = 24_000, 480, 2_400
 
 
 def noise(ticks: int, seed: int = 0) -> Audio:

@@ -1,8 +1,8 @@
 // The microphone through the server and back to the ear, over a WebSocket or a call.
+import { capture, RATE, release, tap } from "./capture.js";
 import { Call } from "./rtc.js";
 import { Stream } from "./stream.js";
 
-const RATE = 48000;
 const KEEP = 120; // seconds of recording
 
 export class Live extends EventTarget {
@@ -12,20 +12,14 @@ export class Live extends EventTarget {
   }
 
   async start({ input, output, request, model, transport }) {
-    if (!navigator.mediaDevices) throw new Error("This page needs a secure address: open it over https or on 127.0.0.1.");
-    const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
-    if (input) audio.deviceId = { exact: input };
-    this.media = await navigator.mediaDevices.getUserMedia({ audio });
-    this.context = new AudioContext({ sampleRate: RATE, latencyHint: "interactive" });
+    Object.assign(this, await capture({ device: input }));
     this.output = output;
     if (output && this.context.setSinkId) await this.context.setSinkId(output);
-    await this.context.audioWorklet.addModule("/static/capture-worklet.js");
-    const capture = this.tap(this.media);
     if (transport === "webrtc") this.call({ model, request });
     else await this.socket({ model, request });
     for (const type of ["state", "stats", "error", "event", "ended"])
       this.stream.addEventListener(type, ({ detail }) => this.dispatchEvent(new CustomEvent(type, { detail })));
-    capture.port.onmessage = ({ data }) => this.spoken(data);
+    tap(this.context, this.media, (frame) => this.spoken(frame));
     for (const track of this.media.getTracks()) track.onended = () => this.dispatchEvent(new CustomEvent("unplugged"));
   }
 
@@ -52,23 +46,17 @@ export class Live extends EventTarget {
       if (this.output && this.speaker.setSinkId) this.speaker.setSinkId(this.output);
       this.speaker.play();
       this.stream.output = this.context.outputLatency || 0;
-      this.tap(detail).port.onmessage = ({ data }) => this.heard(data.sound);
+      tap(this.context, detail, ({ sound }) => this.heard(sound));
     });
   }
 
-  tap(media) {
-    const node = new AudioWorkletNode(this.context, "capture", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
-    this.context.createMediaStreamSource(media).connect(node);
-    return node;
-  }
-
   spoken({ sound, at }) {
+    this.keep("before", sound);
     if (this.stream.send) {
       const { contextTime, performanceTime } = this.context.getOutputTimestamp();
       const since = contextTime ? performanceTime + 1000 * (at - contextTime) : performance.now();
       this.stream.send(sound, 1000 * Math.min(since, performance.now()) + this.stream.offset);
     }
-    this.keep("before", sound);
     this.dispatchEvent(new CustomEvent("spoken", { detail: sound }));
   }
 
@@ -77,10 +65,10 @@ export class Live extends EventTarget {
     this.dispatchEvent(new CustomEvent("heard", { detail: sound.slice() }));
   }
 
+  // Begin a recording, or end it and give both sides.
   record(on) {
-    if (on) this.recording = { before: [], after: [] };
     const made = this.recording;
-    if (!on) this.recording = null;
+    this.recording = on ? { before: [], after: [] } : null;
     return made;
   }
 
@@ -90,8 +78,7 @@ export class Live extends EventTarget {
 
   async stop() {
     this.stream?.close();
-    this.media?.getTracks().forEach((track) => track.stop());
     if (this.speaker) this.speaker.srcObject = null;
-    await this.context?.close();
+    await release(this);
   }
 }

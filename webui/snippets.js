@@ -1,7 +1,33 @@
-const LONG = 240; // characters of a text that are shown
-
 // What is on the screen, as a program.
-export function snippet(language, { origin, model, strength, file }) {
+import { say, within } from "./page.js";
+
+const LONG = 240; // characters of a text that are shown
+const LANGUAGES = ["curl", "python"];
+
+// A card that shows it in the language that is chosen, and copies it. `write` is given the language.
+export class Program {
+  constructor(prefix, write) {
+    Object.assign(this, { $: within(prefix), write, language: LANGUAGES[0] });
+    for (const language of LANGUAGES) this.$(language).onclick = () => this.choose(language);
+    this.$("copy").onclick = async () => {
+      await navigator.clipboard.writeText(this.$("code").textContent);
+      say("copied");
+    };
+  }
+
+  choose(language) {
+    this.language = language;
+    for (const other of LANGUAGES) this.$(other).setAttribute("aria-pressed", String(other === language));
+    this.show();
+  }
+
+  show() {
+    this.$("code").textContent = this.write(this.language);
+  }
+}
+
+// Of restoring.
+export function restored(language, { origin, model, strength, file }) {
   const name = file || "noisy.wav";
   if (language === "curl")
     return [`curl ${origin}/v1/audio/restorations`, `  -F file=@${name}`, `  -F model=${model}`, `  -F strength=${strength}`, "  -F response_format=flac -o clean.flac"].join(" \\\n");
@@ -16,7 +42,7 @@ export function snippet(language, { origin, model, strength, file }) {
   ].join("\n");
 }
 
-// The same of speech.
+// Of speech.
 export function spoken(language, { origin, model, voice, speed, seed, text }) {
   const input = text.length > LONG ? `${[...text].slice(0, LONG).join("").trimEnd()}...` : text;
   const asked = { model, voice, input, ...(speed !== 1 && { speed }), ...(seed && { seed }) };

@@ -1,9 +1,9 @@
 // The tab that speaks: text, voice and speed in; sound, the word that is heard, and files out.
+import { $, say, tell } from "./page.js";
 import { answer } from "./server.js";
-import { spoken } from "./snippets.js";
+import { Program, spoken } from "./snippets.js";
 import { Spectrogram } from "./spectrogram.js";
 import { loudspeaker, SOON, Speech } from "./speech.js";
-import { Voices } from "./voices.js";
 import { wav } from "./wav.js";
 
 const PAUSE = 300; // ms without typing after which what was typed is sent
@@ -11,9 +11,10 @@ const KEPT = 1200; // seconds of speech that are held here as they were heard
 const TEXT = "riverrun.text"; // where the text is kept while the browser's tab is open
 
 export class Speak {
-  constructor({ $, tell }) {
-    Object.assign(this, { $, tell, code: "curl", kept: [], held: 0 });
-    this.voices = new Voices({ $, tell, changed: () => this.show() });
+  constructor(voices) {
+    Object.assign(this, { kept: [], held: 0 });
+    this.picker = voices.picker("", () => this.show());
+    this.program = new Program("speech-", (language) => spoken(language, { origin: location.origin, model: this.model?.id ?? "", text: $("text").value, ...this.asked }));
     $("text").value = sessionStorage.getItem(TEXT) ?? $("text").value;
     $("text").oninput = () => this.typing();
     $("text").onscroll = () => ($("mirror").scrollTop = $("text").scrollTop);
@@ -29,36 +30,22 @@ export class Speak {
     };
     $("seed").oninput = () => this.show();
     for (const button of document.querySelectorAll("[data-form]")) button.onclick = () => this.download(button.dataset.form);
-    for (const button of document.querySelectorAll("[data-speech-code]"))
-      button.onclick = () => {
-        this.code = button.dataset.speechCode;
-        for (const other of document.querySelectorAll("[data-speech-code]")) other.setAttribute("aria-pressed", String(other === button));
-        this.show();
-      };
-    $("speech-copy").onclick = async () => {
-      await navigator.clipboard.writeText($("speech-code").textContent);
-      $("live").textContent = "copied";
-    };
     this.show();
   }
 
   // What the server can do.
-  async offer(models) {
-    const { $ } = this;
+  offer(models) {
     this.model = models.find((model) => model.speaks);
     $("mute").hidden = !!this.model;
-    for (const control of $("speak-panel").querySelectorAll("[data-form], #say, #consent, #sample")) control.disabled = !this.model;
-    if (this.model) {
-      this.spectrogram = new Spectrogram($("spoken"), this.model.rate);
-      await this.voices.list(this.model.voices);
-    }
+    for (const control of $("speak-panel").querySelectorAll("[data-form], #say")) control.disabled = !this.model;
+    if (this.model) this.spectrogram = new Spectrogram($("spoken"), this.model.rate);
+    this.picker.known = this.model?.voices ?? [];
     this.show();
   }
 
   get asked() {
-    const { $ } = this;
     const seed = Math.max(0, Math.trunc(Number($("seed").value) || 0));
-    return { voice: $("voice").value, speed: Number($("speed").value), seed };
+    return { voice: this.picker.value, speed: Number($("speed").value), seed };
   }
 
   toggle() {
@@ -66,13 +53,12 @@ export class Speak {
   }
 
   async start() {
-    const { $ } = this;
     if (!this.model) return;
     if (!$("text").value.trim()) {
-      this.tell("There is no text: type some.");
+      tell("There is no text: type some.");
       return $("text").focus();
     }
-    this.tell("", "");
+    tell("", "");
     $("said").hidden = true;
     $("first").textContent = "–";
     $("first-server").textContent = "";
@@ -87,7 +73,7 @@ export class Speak {
 
   // Say the text from character `base` on.
   async say(pressed, live = SOON) {
-    const { $, base } = this;
+    const { base } = this;
     this.points = Array.from($("text").value);
     this.given = $("text").value;
     this.drawn = this.part = 0; // ticks, and parts, that are on the screen
@@ -100,14 +86,14 @@ export class Speak {
       $("first").textContent = Math.round(total);
       $("first-server").textContent = `, of which the server took ${Math.round(server)}`;
     });
-    on("error", (message) => this.tell(message));
-    on("lost", () => this.tell((this.cut = "The connection is lost. Reconnecting.")));
+    on("error", (message) => tell(message));
+    on("lost", () => tell((this.cut = "The connection is lost. Reconnecting.")));
     on("live", () => {
-      if (this.cut) this.tell((this.cut = ""), "connected");
+      if (this.cut) tell((this.cut = ""), "connected");
     });
     on("over", (why) => {
       if (!speech.refused || live === null) return this.over(why);
-      this.tell("The server has no time to speak live now, so there may be pauses.");
+      tell("The server has no time to speak live now, so there may be pauses.");
       this.say(pressed, null);
     });
     try {
@@ -120,7 +106,7 @@ export class Speak {
   }
 
   typing() {
-    sessionStorage.setItem(TEXT, this.$("text").value);
+    sessionStorage.setItem(TEXT, $("text").value);
     clearTimeout(this.waiting);
     if (this.speech && !this.fits) this.mark(0, 0);
     this.waiting = setTimeout(() => {
@@ -131,11 +117,11 @@ export class Speak {
 
   // Whether what is in the field goes on with what was given to be said.
   get fits() {
-    return this.$("text").value.startsWith(this.given);
+    return $("text").value.startsWith(this.given);
   }
 
   more() {
-    const { $, speech } = this;
+    const { speech } = this;
     if (!speech) return;
     if (this.fits && !speech.finishing && $("text").value.length > this.given.length) {
       this.given = $("text").value;
@@ -162,16 +148,16 @@ export class Speak {
   }
 
   mark(start, end) {
-    const [before, word, after] = this.$("mirror").children;
+    const [before, word, after] = $("mirror").children;
     const text = (...places) => (this.points ?? []).slice(...places).join("");
     before.textContent = text(0, start);
     word.textContent = text(start, end);
     after.textContent = `${text(end)}\n`;
-    this.$("mirror").scrollTop = this.$("text").scrollTop;
+    $("mirror").scrollTop = $("text").scrollTop;
   }
 
   async stop() {
-    const { $, speech } = this;
+    const { speech } = this;
     if (this.stopping) return;
     this.stopping = true;
     const words = await speech.stop();
@@ -180,14 +166,14 @@ export class Speak {
     if (words.length && this.fits) this.mark(this.base + words.at(-1).end, this.base + words.at(-1).end);
     $("said").hidden = false;
     $("said").textContent = text ? `Heard: “${text.trim()}”` : "Stopped before a word was heard.";
-    $("live").textContent = $("said").textContent;
+    say($("said").textContent);
   }
 
   over(why) {
-    const { $, speech } = this;
+    const { speech } = this;
     this.keep(speech.kept);
     this.speech = null;
-    if (why) this.tell(why);
+    if (why) tell(why);
     if (speech.ended && !speech.stopped && this.fits && $("text").value.length > this.given.length) {
       this.base = this.points.length;
       return this.say(performance.now()); // typed when the stream was about to end
@@ -208,7 +194,6 @@ export class Speak {
 
   // What was heard, as it was; or made anew, in another form or because it was too long to be held.
   async download(form) {
-    const { $ } = this;
     $("making").hidden = false;
     try {
       let made;
@@ -224,14 +209,13 @@ export class Speak {
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
     } catch (error) {
-      this.tell(error.message);
+      tell(error.message);
     }
     $("making").hidden = true;
   }
 
   show() {
-    const { $ } = this;
     $("speed-value").textContent = `${Number($("speed").value).toFixed(2)} ×`;
-    $("speech-code").textContent = spoken(this.code, { origin: location.origin, model: this.model?.id ?? "", text: $("text").value, ...this.asked });
+    this.program.show();
   }
 }

@@ -1,20 +1,50 @@
-// Voices: those that the model knows, and one's own, which are recorded here under a spoken consent.
+// Voices: those that models know, and one's own, which are recorded here under a spoken consent.
+import { blocked, capture, release, tap } from "./capture.js";
+import { $, level, say, tell, within } from "./page.js";
 import { told } from "./server.js";
 import { wav } from "./wav.js";
 
 const MOST = 15; // seconds of a recording
 const TAKES = { consent: "Record the consent", sample: "Record the voice" };
-const BLOCKED = {
-  NotAllowedError: "The microphone is blocked. Allow it in the address bar of the browser, then press Record again.",
-  NotFoundError: "There is no microphone. Plug one in, then press Record again.",
-  NotReadableError: "Another program holds the microphone. Close it there, then press Record again.",
-};
+
+// Where a tab has one of them chosen; `known` are the names of its model's.
+class Picker {
+  constructor(prefix, voices, changed) {
+    this.$ = within(prefix);
+    Object.assign(this, { changed, known: [], own: [] });
+    this.$("voice").onchange = () => this.chosen();
+    this.$("forget").onclick = () => voices.forget(this.own.find(({ id }) => id === this.value));
+  }
+
+  get value() {
+    return this.$("voice").value;
+  }
+
+  show(own, wanted = this.value) {
+    const before = this.value;
+    this.own = own;
+    const group = (label, voices) => {
+      const made = document.createElement("optgroup");
+      made.label = label;
+      made.append(...voices.map(({ id, name }) => new Option(name, id)));
+      return made;
+    };
+    const builtin = this.known.map((name) => ({ id: name, name }));
+    const groups = [["The model's", builtin], ["Your own", own]].filter(([, voices]) => voices.length);
+    this.$("voice").replaceChildren(...groups.map(([label, voices]) => group(label, voices)));
+    if ([...builtin, ...own].some(({ id }) => id === wanted)) this.$("voice").value = wanted;
+    this.chosen(before);
+  }
+
+  chosen(before) {
+    this.$("forget").hidden = !this.own.some(({ id }) => id === this.value);
+    if (this.value !== before) this.changed(this.value);
+  }
+}
 
 export class Voices {
-  constructor({ $, tell, changed }) {
-    Object.assign(this, { $, tell, changed, own: [], made: {}, taking: null });
-    $("voice").onchange = () => this.chosen();
-    $("forget").onclick = () => this.forget();
+  constructor() {
+    Object.assign(this, { own: [], made: {}, taking: null, pickers: [] });
     for (const take of Object.keys(TAKES)) $(take).onclick = () => this.toggle(take);
     $("own-form").onsubmit = (event) => {
       event.preventDefault();
@@ -22,36 +52,30 @@ export class Voices {
     };
   }
 
-  async list(known = this.known, wanted = this.$("voice").value) {
-    const { $ } = this;
-    this.known = known;
+  // `changed` is called with the voice that is chosen from now on.
+  picker(prefix, changed) {
+    const picker = new Picker(prefix, this, changed);
+    this.pickers.push(picker);
+    return picker;
+  }
+
+  // What of them is on the screen.
+  get shown() {
+    return this.pickers.find((picker) => picker.$("voice").checkVisibility());
+  }
+
+  async list(wanted) {
     try {
       this.own = (await told("/v1/audio/voices")).data.filter((voice) => voice.object);
     } catch (error) {
-      this.tell(error.message);
+      tell(error.message);
     }
-    const group = (label, voices) => {
-      const made = document.createElement("optgroup");
-      made.label = label;
-      made.append(...voices.map(({ id, name }) => new Option(name, id)));
-      return made;
-    };
-    const builtin = known.map((name) => ({ id: name, name }));
-    const groups = [["The model's", builtin], ["Your own", this.own]].filter(([, voices]) => voices.length);
-    $("voice").replaceChildren(...groups.map(([label, voices]) => group(label, voices)));
-    if ([...$("voice").options].some((option) => option.value === wanted)) $("voice").value = wanted;
-    this.chosen();
-  }
-
-  chosen() {
-    this.$("forget").hidden = !this.own.some((voice) => voice.id === this.$("voice").value);
-    this.changed();
+    for (const picker of this.pickers) picker.show(this.own, picker === this.shown ? wanted : undefined);
   }
 
   // Begin a take, or end the one that is made.
   async toggle(take) {
     if (this.taking) return this.taking.stop();
-    const { $ } = this;
     const parts = [];
     let context, media, timer;
     const ended = new Promise((stop) => (this.taking = { stop }));
@@ -59,32 +83,23 @@ export class Voices {
     $(take).textContent = "Stop";
     for (const other of [...Object.keys(TAKES), "own-add"]) $(other).disabled = other !== take;
     try {
-      if (!navigator.mediaDevices) throw new Error("This page needs a secure address: open it over https or on 127.0.0.1.");
-      media = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: true } });
-      context = new AudioContext({ sampleRate: 48000 });
-      await context.audioWorklet.addModule("/static/capture-worklet.js");
-      const node = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
+      ({ context, media } = await capture({ autoGainControl: true }));
       let length = 0;
-      node.port.onmessage = ({ data: { sound } }) => {
+      tap(context, media, ({ sound }) => {
         parts.push(sound);
         length += sound.length / context.sampleRate;
         $(`${take}-length`).textContent = `${length.toFixed(1)} s`;
-        const peak = sound.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-        $(`${take}-level`).value = Math.max(peak, $(`${take}-level`).value * 0.85);
-      };
-      context.createMediaStreamSource(media).connect(node);
+        level($(`${take}-level`), sound);
+      });
       timer = setTimeout(this.taking.stop, 1000 * MOST);
       await ended;
-      this.made[take] = wav(parts, context.sampleRate);
-      $(`${take}-heard`).src = URL.createObjectURL(this.made[take]);
-      $(`${take}-heard`).hidden = false;
-      $("live").textContent = "recorded";
+      this.take(take, wav(parts, context.sampleRate));
+      say("recorded");
     } catch (error) {
-      this.tell(BLOCKED[error.name] || error.message);
+      tell(blocked(error, "Record"));
     }
     clearTimeout(timer);
-    media?.getTracks().forEach((track) => track.stop());
-    await context?.close();
+    await release({ media, context });
     this.taking = null;
     $(`${take}-level`).value = 0;
     $(take).setAttribute("aria-pressed", "false");
@@ -93,21 +108,29 @@ export class Voices {
     $("own-add").disabled = !this.made.consent;
   }
 
+  // Have a recording, to be heard before it is handed in.
+  take(take, recording) {
+    this.made[take] = recording;
+    URL.revokeObjectURL($(`${take}-heard`).src);
+    $(`${take}-heard`).src = URL.createObjectURL(recording);
+    $(`${take}-heard`).hidden = false;
+  }
+
   // Hand both recordings in; a consent that no voice came of is not kept.
   async add() {
-    const { $, made } = this;
+    const { made } = this;
     const name = $("own-name").value.trim();
     $("own-add").disabled = true;
     let consent;
     try {
       consent = await this.send("voice_consents", { name, language: "en-US", recording: made.consent });
       const voice = await this.send("voices", { name, consent: consent.id, audio_sample: made.sample ?? made.consent });
-      this.tell("", `the voice ${name} is added and chosen`);
+      tell("", `the voice ${name} is added and chosen`);
       this.clear();
-      await this.list(this.known, voice.id);
-      $("voice").focus();
+      await this.list(voice.id);
+      this.shown.$("voice").focus();
     } catch (error) {
-      this.tell(error.message);
+      tell(error.message);
       $("own-add").disabled = false;
       if (consent) told(`/v1/audio/voice_consents/${consent.id}`, { method: "DELETE" }).catch(() => {});
     }
@@ -120,7 +143,6 @@ export class Voices {
   }
 
   clear() {
-    const { $ } = this;
     this.made = {};
     for (const take of Object.keys(TAKES)) {
       URL.revokeObjectURL($(`${take}-heard`).src);
@@ -132,19 +154,18 @@ export class Voices {
     $("own").open = false;
   }
 
-  // Erase the chosen voice, and its consent unless another voice was made under it.
-  async forget() {
-    const { $, own } = this;
-    const voice = own.find(({ id }) => id === $("voice").value);
+  // Erase a voice, and its consent unless another voice was made under it.
+  async forget(voice) {
+    const { own } = this;
     if (!voice || !confirm(`Erase the voice “${voice.name}” and its recordings from the server?`)) return;
     const shared = own.some(({ id, consent }) => id !== voice.id && consent === voice.consent);
     try {
       await told(shared ? `/v1/audio/voices/${voice.id}` : `/v1/audio/voice_consents/${voice.consent}`, { method: "DELETE" });
-      this.tell("", `the voice ${voice.name} is erased`);
+      tell("", `the voice ${voice.name} is erased`);
     } catch (error) {
-      this.tell(error.message);
+      tell(error.message);
     }
     await this.list();
-    $("voice").focus();
+    this.shown.$("voice").focus();
   }
 }

@@ -165,7 +165,7 @@ def test_the_microphone_comes_back_cleaner_with_every_word(page: Any, tmp_path: 
 def test_a_file_is_restored_drawn_played_and_saved(page: Any, tmp_path: Path) -> None:
     page.set_input_files("#file", str(ASSETS / "sample-noisy.flac"))
     page.wait_for_selector("#player:not([hidden])", timeout=60_000)
-    assert page.evaluate("riverrun.spectrograms.after.drawn") > 100
+    assert page.evaluate("riverrun.restore.microphone.after.drawn") > 100
     page.click("#play")
     page.check("input[value=original]", force=True)
     page.wait_for_timeout(300)
@@ -189,11 +189,11 @@ def test_a_cut_connection_is_told_and_comes_back_without_a_gap(page: Any) -> Non
     page.click("#microphone")
     page.wait_for_selector("#server:has-text('live')")
     page.wait_for_timeout(800)
-    page.evaluate("riverrun.state.live.stream.socket.close(3000)")
+    page.evaluate("riverrun.restore.microphone.live.stream.socket.close(3000)")
     page.wait_for_selector("#server:has-text('reconnecting')")
     page.wait_for_selector("#server:has-text('live')")
     page.wait_for_timeout(1500)
-    stream = page.evaluate("({...riverrun.state.live.stream, open: 0, socket: 0})")
+    stream = page.evaluate("({...riverrun.restore.microphone.live.stream, open: 0, socket: 0})")
     assert stream["received"] > 50 and len(stream["unsafe"]) < 30
     page.click("#microphone")
 
@@ -247,7 +247,7 @@ def test_a_broadcast_is_heard_and_its_absence_told(page: Any) -> None:
     page.click("#listen")
     page.wait_for_selector("#listen:has-text('Stop listening')")
     heard = """async () => {
-        for (const report of (await riverrun.state.cast.peer.getStats()).values())
+        for (const report of (await riverrun.restore.cast.peer.getStats()).values())
             if (report.type === "inbound-rtp" && report.totalAudioEnergy > 0.001) return true;
         }"""
     until(page, heard)

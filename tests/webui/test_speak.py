@@ -1,7 +1,7 @@
 """The tab that speaks, in Chromium: text in, sound and marked words out, voices of one's own, and what is told."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,11 @@ RATE = 24_000
 
 
 @contextmanager
-def serving(folder: Path, speaks: bool = True, **settings: Any) -> Iterator[tuple[str, Hub]]:
-    """A server in a thread of this process, with a model that speaks."""
-    models: dict[str, StreamModel] = {"smooth": Smooth()}
-    if speaks:
-        models["small"] = small()
+def serving(
+    folder: Path, make: Callable[[], StreamModel] | None = small, **settings: Any
+) -> Iterator[tuple[str, Hub]]:
+    """A server in a thread of this process, with one model that speaks, or does something else."""
+    models = {"smooth": Smooth(), **({"small": make()} if make else {})}
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(server(models, voices={"folder": folder}, **settings)) as (at, hub),
@@ -41,15 +41,15 @@ def serving(folder: Path, speaks: bool = True, **settings: Any) -> Iterator[tupl
 
 
 @contextmanager
-def opened(at: str, voice: Path) -> Iterator[Any]:
+def opened(at: str, voice: Path, tab: str = "speak") -> Iterator[Any]:
     """The tab, ready; it may throw nothing and complain of nothing."""
     wrong, refused = list[str](), list[str]()
-    with browsing.opened(f"{at}/#speak", voice) as page:
+    with browsing.opened(f"{at}/#{tab}", voice) as page:
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda told: wrong.append(told.text) if told.type == "error" else None)
         page.on("response", lambda reply: refused.append(reply.url) if reply.status in (400, 404) else None)
         page.wait_for_selector('#server[data-state="ready"]')
-        page.wait_for_selector("#speak-panel:not([hidden])")
+        page.wait_for_selector(f"#{tab}-panel:not([hidden])")
         yield page
     noted = [told for told in wrong if told.startswith("Failed to load resource")]
     assert len(wrong) == len(noted) == len(refused), wrong  # Chromium notes by itself what a server refuses
@@ -261,7 +261,7 @@ def test_a_cut_connection_is_taken_up_again(page: Any) -> None:
 
 
 def test_without_a_model_that_speaks_it_says_how_to_have_one(tmp_path: Path, voice: Path) -> None:
-    with serving(tmp_path, speaks=False) as (at, _), opened(at, voice) as page:
+    with serving(tmp_path, None) as (at, _), opened(at, voice) as page:
         assert page.is_visible("#mute") and "RIVERRUN_MODELS" in page.inner_text("#mute")
         assert page.is_disabled("#say") and page.is_enabled("#text")
 
@@ -290,7 +290,7 @@ def test_it_fits(page: Any, width: int) -> None:
     for details in page.locator("#speak-panel summary").all():
         details.click()
     for language in ("curl", "python"):
-        page.click(f"[data-speech-code={language}]")
+        page.click(f"#speech-{language}")
         assert "/v1" in page.inner_text("#speech-code")
     page.fill("#text", "W" * 400)
     assert page.evaluate("document.documentElement.scrollWidth") == width

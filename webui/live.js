@@ -1,13 +1,15 @@
 // The microphone through the server and back to the ear, over a WebSocket or a call.
 import { capture, RATE, release, tap } from "./capture.js";
+import { Recording } from "./recording.js";
 import { Call } from "./rtc.js";
 import { Stream } from "./stream.js";
 
-const KEEP = 120; // seconds of recording
+export const DUE = 0.1; // seconds that the server has for what it does
 
 export class Live extends EventTarget {
-  constructor() {
+  constructor(volume) {
     super();
+    this.loudness = volume;
     this.recording = null;
   }
 
@@ -26,16 +28,17 @@ export class Live extends EventTarget {
   async socket({ model, request }) {
     await this.context.audioWorklet.addModule("/static/playback-worklet.js");
     const playback = new AudioWorkletNode(this.context, "playback", { numberOfInputs: 0, outputChannelCount: [1] });
-    this.stream = new Stream({ model, request, rate: RATE, channels: 1, format: "pcm16", live: 0.1 });
+    this.stream = new Stream({ model, request, rate: RATE, channels: 1, format: "pcm16", live: DUE });
     this.stream.addEventListener("sound", ({ detail }) => {
-      this.heard(detail.sound);
+      this.heard(detail.sound, detail.pts);
       playback.port.postMessage({ sound: detail.sound });
     });
     playback.port.onmessage = ({ data }) => {
       this.playback = data;
       this.stream.buffered = data.buffered + (this.context.outputLatency || 0);
     };
-    playback.connect(this.context.destination);
+    this.monitor = new GainNode(this.context, { gain: this.loudness });
+    playback.connect(this.monitor).connect(this.context.destination);
   }
 
   call({ model, request }) {
@@ -43,15 +46,24 @@ export class Live extends EventTarget {
     this.stream.addEventListener("track", ({ detail }) => {
       this.speaker ??= new Audio();
       this.speaker.srcObject = detail;
+      this.speaker.volume = this.loudness;
       if (this.output && this.speaker.setSinkId) this.speaker.setSinkId(this.output);
       this.speaker.play();
       this.stream.output = this.context.outputLatency || 0;
-      tap(this.context, detail, ({ sound }) => this.heard(sound));
+      tap(this.context, detail, (frame) => this.heard(frame.sound, begin(frame)));
     });
   }
 
-  spoken({ sound, at }) {
-    this.keep("before", sound);
+  // How loud what comes back is played, 0 to 1; as it is recorded it stays.
+  set volume(volume) {
+    this.loudness = volume;
+    this.monitor?.gain.setTargetAtTime(volume, this.context.currentTime, 0.01);
+    if (this.speaker) this.speaker.volume = volume;
+  }
+
+  spoken(frame) {
+    const { sound, at } = frame;
+    this.keep("before", sound, this.stream.send ? this.stream.pts : begin(frame));
     if (this.stream.send) {
       const { contextTime, performanceTime } = this.context.getOutputTimestamp();
       const since = contextTime ? performanceTime + 1000 * (at - contextTime) : performance.now();
@@ -60,20 +72,20 @@ export class Live extends EventTarget {
     this.dispatchEvent(new CustomEvent("spoken", { detail: sound }));
   }
 
-  heard(sound) {
-    this.keep("after", sound);
+  heard(sound, pts) {
+    this.keep("after", sound, pts);
     this.dispatchEvent(new CustomEvent("heard", { detail: sound.slice() }));
   }
 
   // Begin a recording, or end it and give both sides.
   record(on) {
-    const made = this.recording;
-    this.recording = on ? { before: [], after: [] } : null;
+    const made = this.recording?.made;
+    this.recording = on ? new Recording(RATE) : null;
     return made;
   }
 
-  keep(side, sound) {
-    if (this.recording && this.recording[side].length < KEEP * 50 * 4) this.recording[side].push(sound.slice());
+  keep(side, sound, pts) {
+    this.recording?.add(side, pts, sound);
   }
 
   async stop() {
@@ -82,3 +94,6 @@ export class Live extends EventTarget {
     await release(this);
   }
 }
+
+// The tick of the page's own clock at which a frame begins: a call tells none.
+const begin = ({ sound, at }) => Math.round(at * RATE) - sound.length;

@@ -1,11 +1,12 @@
 // The microphone through a model, as a tab shows it: its button, devices, levels, the delay by stages, both sides recorded.
 import { blocked, RATE } from "./capture.js";
-import { Live } from "./live.js";
+import { DUE, Live } from "./live.js";
 import { level, say, server, tell, within } from "./page.js";
 import { Spectrogram } from "./spectrogram.js";
 import { wav } from "./wav.js";
 
 const STAGES = { lookahead: "look-ahead", transport: "to server", wait: "wait", compute: "compute", send: "send", buffer: "buffer" };
+const CALM = 5000; // ms without a sign of haste until a machine is no longer called too slow
 let running = null; // the one tab's whose microphone is on: what two say at once, nobody understands
 
 export class Microphone {
@@ -15,13 +16,19 @@ export class Microphone {
     Object.assign(this, { wanted, live: null, before: new Spectrogram($("before")), after: new Spectrogram($("after")) });
     $("microphone").onclick = () => (this.live ? this.stop() : this.start());
     $("record").onclick = () => this.record();
+    $("monitor").onclick = () => {
+      $("monitor").setAttribute("aria-pressed", String(!this.monitors));
+      this.monitor();
+    };
+    $("monitor-gain").oninput = () => this.monitor();
     navigator.mediaDevices?.addEventListener("devicechange", () => this.devices());
     this.devices();
   }
 
   async start() {
     const { $ } = this;
-    const live = (this.live = new Live());
+    const live = (this.live = new Live(this.volume));
+    this.calm();
     const other = running;
     running = this;
     await other?.stop();
@@ -37,7 +44,7 @@ export class Microphone {
     on("unplugged", () => { tell("The microphone was unplugged."); this.stop(); });
     on("state", (name) => this.connection(name));
     on("error", ({ error }) => tell(error.message));
-    on("event", ({ name }) => name === "overrun" && say("the server cannot keep up"));
+    on("event", (event) => this.event(event));
     try {
       await live.start({ input: $("input").value, output: $("output").value, transport: $("transport").value, ...this.wanted() });
       $("record").disabled = false;
@@ -57,6 +64,7 @@ export class Microphone {
     $("record").disabled = true;
     if (live?.recording) this.record(live);
     await live?.stop();
+    this.calm();
     for (const id of ["level-in", "level-out"]) $(id).value = 0;
     server("ready", "ready");
   }
@@ -77,10 +85,17 @@ export class Microphone {
     this.stop();
   }
 
+  event({ name, ticks, less }) {
+    if (name === "overrun") this.slow(`${((this.lost += ticks) / RATE).toFixed(2)} s of what you said were left out`);
+    if (name === "degraded" && less.length) this.slow(`it does with less ${less.join(" and ")}`);
+  }
+
   delay(figures) {
     if (!("total" in figures)) return;
     const { $ } = this;
     $("total").textContent = Math.round(figures.total);
+    const late = figures.wait + figures.compute;
+    if (late > 1000 * DUE) this.slow(`sound is done ${Math.round(late)} ms after it came, and should be within ${1000 * DUE}`);
     const names = Object.keys(STAGES);
     const sum = names.reduce((total, name) => total + figures[name], 0) || 1;
     $("bar").replaceChildren(...names.map((name, i) => {
@@ -98,6 +113,19 @@ export class Microphone {
     }));
   }
 
+  slow(sign) {
+    const { $ } = this;
+    $("slow").textContent = `The server's machine is too slow now: ${sign}. Let other programs and streams on it end, or use a faster one.`;
+    $("slow").hidden = false;
+    clearTimeout(this.calming);
+    this.calming = setTimeout(() => this.calm(), CALM);
+  }
+
+  calm() {
+    this.$("slow").hidden = true;
+    this.lost = 0; // ticks
+  }
+
   record(live = this.live) {
     const { $ } = this;
     const on = $("record").getAttribute("aria-pressed") !== "true";
@@ -105,12 +133,27 @@ export class Microphone {
     $("record").textContent = on ? "Stop recording" : "Record";
     const made = live?.record(on);
     if (on || !made) return;
-    for (const [id, parts] of [["download-in", made.before], ["download-out", made.after]]) {
+    for (const [id, sound] of [["download-in", made.before], ["download-out", made.after]]) {
       URL.revokeObjectURL($(id).href);
-      $(id).href = URL.createObjectURL(wav(parts, RATE));
+      $(id).href = URL.createObjectURL(wav([sound], RATE));
       $(id).hidden = false;
     }
     say("both sides are ready to download");
+  }
+
+  get monitors() {
+    return this.$("monitor").getAttribute("aria-pressed") === "true";
+  }
+
+  get volume() {
+    return this.monitors ? Number(this.$("monitor-gain").value) : 0;
+  }
+
+  monitor() {
+    const { $ } = this;
+    $("monitor").textContent = this.monitors ? "On" : "Off";
+    $("monitor-value").textContent = Number($("monitor-gain").value).toFixed(2);
+    if (this.live) this.live.volume = this.volume;
   }
 
   async devices() {

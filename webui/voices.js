@@ -1,4 +1,4 @@
-// Voices: those that models know, and one's own, which are recorded here under a spoken consent.
+// Voices: those that models know, and one's own, which are recorded here, or handed in, under a spoken consent.
 import { blocked, capture, release, tap } from "./capture.js";
 import { $, level, say, tell, within } from "./page.js";
 import { told } from "./server.js";
@@ -45,7 +45,10 @@ class Picker {
 export class Voices {
   constructor() {
     Object.assign(this, { own: [], made: {}, taking: null, pickers: [] });
-    for (const take of Object.keys(TAKES)) $(take).onclick = () => this.toggle(take);
+    for (const take of Object.keys(TAKES)) {
+      $(take).onclick = () => this.toggle(take);
+      $(`${take}-file`).onchange = () => this.take(take, $(`${take}-file`).files[0]);
+    }
     $("own-form").onsubmit = (event) => {
       event.preventDefault();
       this.add();
@@ -110,10 +113,13 @@ export class Voices {
 
   // Have a recording, to be heard before it is handed in.
   take(take, recording) {
+    if (!recording) return;
     this.made[take] = recording;
     URL.revokeObjectURL($(`${take}-heard`).src);
     $(`${take}-heard`).src = URL.createObjectURL(recording);
     $(`${take}-heard`).hidden = false;
+    $(`${take}-length`).textContent = recording.name ?? $(`${take}-length`).textContent;
+    $("own-add").disabled = !this.made.consent;
   }
 
   // Hand both recordings in; a consent that no voice came of is not kept.
@@ -138,7 +144,7 @@ export class Voices {
 
   send(what, fields) {
     const form = new FormData();
-    for (const [name, value] of Object.entries(fields)) value instanceof Blob ? form.append(name, value, `${name}.wav`) : form.append(name, value);
+    for (const [name, value] of Object.entries(fields)) value instanceof Blob ? form.append(name, value, value.name ?? `${name}.wav`) : form.append(name, value);
     return told(`/v1/audio/${what}`, { method: "POST", body: form });
   }
 
@@ -148,6 +154,7 @@ export class Voices {
       URL.revokeObjectURL($(`${take}-heard`).src);
       $(`${take}-heard`).removeAttribute("src");
       $(`${take}-heard`).hidden = true;
+      $(`${take}-file`).value = "";
       $(`${take}-length`).textContent = "";
       $(take).textContent = TAKES[take];
     }

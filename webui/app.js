@@ -1,4 +1,5 @@
 // The page: its tabs, and what the server has for each.
+import { Convert } from "./convert.js";
 import { $, lay, server } from "./page.js";
 import { Restore } from "./restore.js";
 import { ask, key } from "./server.js";
@@ -9,6 +10,7 @@ lay();
 const voices = new Voices();
 const restore = new Restore();
 const speak = new Speak(voices);
+const convert = new Convert(voices);
 
 async function models() {
   try {
@@ -20,9 +22,11 @@ async function models() {
       return setTimeout(models, 1000);
     }
     const { data } = await (await ask("/v1/models")).json();
-    for (const one of [restore, speak]) one.offer(data);
-    $("own").hidden = !speak.model;
+    for (const one of [restore, speak, convert]) one.offer(data);
+    $("tab-convert").hidden = !convert.model;
+    $("own").hidden = !(speak.model || convert.model);
     if (!$("own").hidden) await voices.list();
+    tab();
     server("ready", "ready");
   } catch {
     server("lost", "no server");
@@ -30,7 +34,7 @@ async function models() {
   }
 }
 
-const tabs = () => [...document.querySelectorAll("[role=tab]")];
+const tabs = () => [...document.querySelectorAll("[role=tab]:not([hidden])")];
 
 // The tab that the address names, the first where it names none.
 function tab() {
@@ -71,4 +75,4 @@ $("key").onsubmit = (event) => {
   models();
 };
 models();
-window.riverrun = { restore, speak }; // for whoever looks in from the console
+window.riverrun = { restore, speak, convert }; // for whoever looks in from the console

@@ -42,6 +42,23 @@ export function restored(language, { origin, model, strength, file }) {
   ].join("\n");
 }
 
+// Of converting.
+export function converted(language, { origin, model, voice, pitch, file }) {
+  const name = file || "in.wav";
+  if (language === "curl")
+    return [`curl ${origin}/v1/audio/conversions`, `  -F file=@${name}`, `  -F model=${model}`, `  -F voice=${voice}`, ...(pitch ? [`  -F pitch=${pitch}`] : []), "  -F response_format=flac -o converted.flac"].join(" \\\n");
+  const asked = `voice=${JSON.stringify(voice)}${pitch ? `, pitch=${pitch.toFixed(1)}` : ""}`;
+  return [
+    "import riverrun",
+    "",
+    `with riverrun.Client("${origin}") as client:`,
+    `    client.convert(${JSON.stringify(name)}, "converted.flac", model="${model}", ${asked})`,
+    `    with client.stream("${model}", rate=48_000, live=0.1, ${asked}) as stream:`,
+    "        for chunk in stream.through(microphone):  # an iterable of arrays",
+    "            play(chunk.data)",
+  ].join("\n");
+}
+
 // Of speech.
 export function spoken(language, { origin, model, voice, speed, seed, text }) {
   const input = text.length > LONG ? `${[...text].slice(0, LONG).join("").trimEnd()}...` : text;

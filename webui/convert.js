@@ -1,0 +1,55 @@
+// The tab that converts: the microphone live, or a file, in another voice.
+import { Files } from "./files.js";
+import { Microphone } from "./microphone.js";
+import { within } from "./page.js";
+import { converted, Program } from "./snippets.js";
+
+export class Convert {
+  constructor(voices) {
+    const prefix = "convert-";
+    const $ = (this.$ = within(prefix));
+    this.file = "";
+    this.bypass = false;
+    this.picker = voices.picker(prefix, (voice) => this.change({ voice }));
+    this.microphone = new Microphone({ prefix, wanted: () => ({ model: this.model.id, request: { ...this.asked, bypass: this.bypass } }) });
+    this.files = new Files({
+      prefix, before: this.microphone.before, after: this.microphone.after, path: "/v1/audio/conversions", doing: "converting", done: "converted",
+      fields: () => ({ model: this.model.id, ...this.asked }),
+      original: () => this.bypass,
+      chosen: (name) => { this.file = name; this.show(); },
+    });
+    this.program = new Program(prefix, (language) => converted(language, { origin: location.origin, model: this.model?.id ?? "", file: this.file, ...this.asked }));
+    $("pitch").oninput = () => this.change({ pitch: this.asked.pitch });
+    $("bypass").onclick = () => {
+      this.bypass = !this.bypass;
+      this.change({ bypass: this.bypass });
+      this.files.hear();
+    };
+    this.show();
+  }
+
+  // What the server can do.
+  offer(models) {
+    this.model = models.find(({ tasks }) => tasks.includes("convert"));
+    this.picker.known = this.model?.voices ?? [];
+    this.show();
+  }
+
+  get asked() {
+    return { voice: this.picker.value, pitch: Number(this.$("pitch").value) };
+  }
+
+  change(request) {
+    this.microphone.update(request);
+    this.show();
+  }
+
+  show() {
+    const { $ } = this;
+    const { pitch } = this.asked;
+    $("pitch-value").textContent = `${pitch > 0 ? "+" : ""}${pitch} semitones`.replace("-", "−");
+    $("bypass").setAttribute("aria-checked", String(this.bypass));
+    $("bypass-state").textContent = this.bypass ? "on: you are heard as you are" : "off: you are heard in the voice below";
+    this.program.show();
+  }
+}

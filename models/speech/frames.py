@@ -17,6 +17,7 @@ from riverrun.models.state import State
 
 OVERLAP = 4  # steps a spectrum
 KERNEL = 7  # frames a layer sees
+FEW = 4  # frames for which calling the library's convolution takes longer than the sums do
 LOUDEST = math.log(100.0)  # of a magnitude
 
 
@@ -85,7 +86,10 @@ class Conv(nn.Module):
             joined = torch.cat([past.to(x.dtype), x], dim=1)
         else:
             joined = F.pad(x, (0, 0, self.kernel // 2, self.kernel // 2))
-        y = self.run(joined.transpose(1, 2)).transpose(1, 2)
+        if self.run.groups == self.c and x.shape[1] <= FEW and self.run.bias is not None:
+            y = (joined.unfold(1, self.kernel, 1) * self.run.weight[:, 0]).sum(3) + self.run.bias
+        else:
+            y = self.run(joined.transpose(1, 2)).transpose(1, 2)
         return y, joined[:, x.shape[1] :].to(past.dtype)
 
 

@@ -12,6 +12,7 @@ from riverrun.media import Chunk
 from riverrun.models.contract import StreamModel
 from riverrun.models.errors import ModelError
 from riverrun.models.noise import noise
+from riverrun.models.speech.recording import recorded
 from riverrun.models.state import State, clone, load, part, save, stack
 
 TOLERANCE = 1e-5  # of full scale, or of the peak if that is higher
@@ -19,6 +20,13 @@ HOPS = 4  # fewest: something happens to a session in the middle, and the next o
 PATIENCE = 10_000  # steps without any output or change of input
 
 Audio = NDArray[np.float32]
+
+
+def sample(model: StreamModel, seed: int = 0) -> Any:
+    """A request that the model takes: its usual one, in the voice of a second of noise if it knows none by name."""
+    if not model.spec.converts or model.spec.voices:
+        return model.request()
+    return model.request(recording=recorded(0.1 * noise(seed, 0, (int(model.spec.gives[0].rate),))))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,13 +87,25 @@ def write(
         temporary.unlink(missing_ok=True)
 
 
+def header(path: Path) -> dict[str, str]:
+    """The header strings of a safetensors file. Raises CheckpointError."""
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
 def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """The header strings and the tensors of a safetensors file. Raises CheckpointError."""
+    with _opened(path) as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
+            yield file
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except (SafetensorError, OSError) as error:

@@ -37,7 +37,9 @@ class Spec:
     Units: `latency` in ticks of the first port given: output for tick n is known `latency` ticks after the hop
     that holds n, so the algorithmic latency is hop + latency. `max_batch` is how many sessions share one step.
     `symbols` are what a model that speaks is given; a filter that `converts` gives what is said in another voice.
-    `voices` are those that either knows by name.
+    `voices` are those that either knows by name; one that converts and knows none wants a recording.
+    Requests of all that convert have a `voice`, a `recording`, a `pitch`, a `seed` and a `mark`; what a model cannot do
+    of it, its request refuses.
     """
 
     takes: Port | None

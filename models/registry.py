@@ -40,7 +40,13 @@ class Entry:
 RESTORATION = "riverrun.models.restoration.stream"
 SPEECH = "riverrun.models.speech.lite"
 VOICE = "riverrun.models.voice.live"
-KINDS = {"restoration": RESTORATION, "speech": SPEECH, "voice": VOICE}  # of checkpoints that training makes
+XVC = "riverrun.models.voice.windows"
+KINDS = {  # of checkpoints, which training or `weights import` made
+    "restoration": RESTORATION,
+    "speech": SPEECH,
+    "voice": VOICE,
+    "x-vc": XVC,
+}
 MODELS = {
     entry.name: entry
     for entry in (
@@ -103,7 +109,7 @@ def for_task(task: str) -> str:
 
 
 def load(model: str, device: str = "cpu") -> "StreamModel":
-    """A model by name, or from a .safetensors file made by training.
+    """A model by name, or from a .safetensors file made by training or by `weights import`.
 
     Raises InvalidRequest if there is neither, CheckpointError if the weights are missing or do not fit.
     """
@@ -115,9 +121,9 @@ def load(model: str, device: str = "cpu") -> "StreamModel":
             )
         return _load(entry.family, device, *entry.paths)
     if model.endswith(".safetensors"):
-        from riverrun.models.checkpoint import KIND, read
+        from riverrun.models.checkpoint import KIND, header
 
-        kind = read(Path(model))[0].get(KIND, "nothing")
+        kind = header(Path(model)).get(KIND, "nothing")
         if kind not in KINDS:
             raise CheckpointError(f"{model} says it holds {kind!r}, expected one of {', '.join(KINDS)}")
         return _load(KINDS[kind], device, Path(model))

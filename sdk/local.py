@@ -176,7 +176,7 @@ class Converter(Filter):
         seed: int = 0,
         mark: bool = True,
     ) -> None:
-        """`voice` is a name the model knows, or a recording of ten seconds; by default, the model's first.
+        """`voice` is a name the model knows, or a recording of ten seconds; by default, the model's first name.
 
         Raises InvalidRequest or CheckpointError if there is no such model or voice or a setting is not usable,
         MediaError for a recording that is not.
@@ -189,6 +189,10 @@ class Converter(Filter):
         if not made.spec.converts:
             raise models.InvalidRequest(OTHER)
         whose = found(voice, made.spec.voices, int(made.spec.gives[0].rate))
+        if not made.spec.voices and whose.sound is None:
+            raise models.InvalidRequest(
+                "the model knows no voice by name: give a recording of one as the voice"
+            )
         heard = "" if whose.sound is None else recorded(whose.sound)
         request = made.request(voice=whose.name, recording=heard, pitch=pitch, seed=seed, mark=mark)
         super().__init__(made, request, "8k")  # what it cannot hear is still in the voice that came in

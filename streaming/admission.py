@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from riverrun.media import Chunk
+from riverrun.models.checking import sample
 from riverrun.models.contract import StreamModel
 from riverrun.models.state import stack
 from riverrun.streaming.batch import Seat, sit
@@ -61,10 +62,13 @@ def measure(lane: Lane, what: str, model: StreamModel) -> None:
     if takes is None or takes.kind != "audio":
         return
     data = np.random.default_rng(0).normal(0, 0.1, (takes.hop, takes.channels)).astype(np.float32)
+    early = -(
+        -model.spec.latency // takes.hop
+    )  # hops that are answered by what is before the first, at less cost
     for rows in (size for size in BUCKETS if size <= model.spec.max_batch):
-        state = stack([model.open(model.request()) for _ in range(rows)])
+        state = stack([model.open(sample(model)) for _ in range(rows)])
         best = math.inf  # what else runs on the machine can only add
-        for turn in range(MEASURED):
+        for turn in range(early + MEASURED):
             inputs: list[Chunk | None] = [Chunk(data, turn * takes.hop, takes.rate)] * rows
             start = time.perf_counter()
             while True:
@@ -72,7 +76,8 @@ def measure(lane: Lane, what: str, model: StreamModel) -> None:
                 if any(made is not None for made in outputs[0]):
                     break
                 inputs = [None] * rows
-            best = min(best, time.perf_counter() - start)
+            if turn >= early:
+                best = min(best, time.perf_counter() - start)
         lane.queue.costs.learn(what, rows, best)
 
 

@@ -171,11 +171,23 @@ class Request:
 
     `recording` is whose voice it is to be, half a second to 30 s of it at 16 kHz, as speech/recording.py writes it; an
     update without one keeps the voice. `mark` is whether it carries the mark of generated speech, as far as the first
-    request of a session says.
+    request of a session says. What else converters may be asked for, this one is not: a `voice` by name, another
+    `pitch`, a `seed`. Raises InvalidRequest for those.
     """
 
     recording: str = ""
     mark: bool = True
+    voice: str = ""
+    pitch: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.voice:
+            raise InvalidRequest(f"voice is {self.voice!r}, and X-VC knows none by name: give a recording")
+        if self.pitch:
+            raise InvalidRequest(f"pitch is {self.pitch:g}, and X-VC cannot move it: leave it out")
+        if self.seed:
+            raise InvalidRequest(f"seed is {self.seed}, and X-VC draws nothing at random: leave it out")
 
 
 class Conversion:
@@ -193,7 +205,7 @@ class Conversion:
         self.kept, self.given = self.windows.kept(seen), self.windows.given(seen)
         self.hop = math.gcd(self.windows.hop, self.windows.latency - self.windows.hop) * MS  # samples
         port = Port("audio", RATE, self.hop)
-        self.spec = Spec(port, (port,), self.windows.latency * MS - self.hop, max_batch)
+        self.spec = Spec(port, (port,), self.windows.latency * MS - self.hop, max_batch, converts=True)
         self.marker = Marker(RATE).to(net.device)
 
     # The contract

@@ -34,7 +34,7 @@ def stream(
 ) -> None:
     """Compare a model's stream with its whole-clip pass; the exit status is 1 where they differ."""
     from riverrun.models import load
-    from riverrun.models.checking import check_stream
+    from riverrun.models.checking import check_stream, sample
     from riverrun.models.restoration.stream import Request
 
     made, scripts = load(model, device), list[list[Any]]()
@@ -43,6 +43,8 @@ def stream(
         said = made.request
         requests = [said(symbols, seed=seed), said(symbols[::-1], seed=seed + 1, speed=1.5)]
         scripts = [[said(symbols)], [said(symbols[:9], False), said(symbols[9:])]]
+    elif made.spec.converts and not made.spec.voices:
+        requests = [sample(made, seed + i) for i in range(3)]
     elif made.spec.converts:
         asked = made.request
         requests = [asked(seed=seed), asked(seed=seed + 1, pitch=2.0), asked(seed=seed + 2, pitch=-2.0)]

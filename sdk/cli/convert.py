@@ -16,7 +16,7 @@ def convert(
     ],
     voice: Annotated[
         str | None,
-        typer.Option(help="A name, or a recording whose first 10 s are heard. Default: the model's first."),
+        typer.Option(help="A name, or a recording of 10 s. Default: the first name the model knows."),
     ] = None,
     pitch: Annotated[
         float, typer.Option(min=-12, max=12, help="Semitones above the voice's own, or below.")

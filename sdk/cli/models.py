@@ -42,7 +42,7 @@ def rows() -> list[Row]:
     told = {"speak": speaker, "convert": converter}
     voices = [told[entry.tasks[0]](name) for name, entry in MODELS.items() if entry.tasks[0] in told]
     restorations = (row(name, PRESETS[name]) for name in restorers)
-    return [*voices, *restorations, *map(speech, PUBLISHED, PUBLISHED.values())]
+    return [*voices, *restorations, *map(speech, PUBLISHED, PUBLISHED.values()), xvc()]
 
 
 def speaker(name: str) -> Row:
@@ -96,6 +96,19 @@ def speech(name: str, published: Any) -> Row:
     rate = f"{published.config.vae.rate / 1000:g} kHz"
     size = f"{published.parameters / 1e6:.1f} M"
     return Row(name, "speak", size, rate, "whole clip", f"not here: {published.source}", published.licence)
+
+
+def xvc() -> Row:
+    """Describe X-VC as released, without making it."""
+    from riverrun.models import checkpoint
+    from riverrun.models.voice.features import RATE
+    from riverrun.models.voice.importing import SHORT
+    from riverrun.models.voice.windows import Windows
+    from riverrun.models.voice.xvc import KIND, Config, XVc
+
+    size = checkpoint.parameters(checkpoint.on_meta(lambda: XVc(Config())))
+    return Row(KIND, "convert", f"{size / 1e6:.1f} M", f"{RATE / 1000:g} kHz", f"{Windows().latency} ms",
+               f"not here: riverrun weights import {KIND}", SHORT)  # fmt: skip
 
 
 def row(name: str, config: Any) -> Row:

@@ -15,7 +15,7 @@ from riverrun.models import registry
 from riverrun.models.voice.lite import Request, convert
 from riverrun.streaming.problems import NotFound
 from tests.models.speech.small import stored as speaker
-from tests.models.voice.small import small, stored
+from tests.models.voice.small import imported, small, stored
 from tests.sdk.mutants import tone, write
 from tests.sdk.test_cli import call
 from tests.streaming.serving import noise, server
@@ -29,6 +29,11 @@ SOUND = read(io.BytesIO(WAV))[0]
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     return stored(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def xvc(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return imported(tmp_path_factory.mktemp("xvc"))
 
 
 @pytest.fixture
@@ -206,6 +211,53 @@ def test_a_model_is_checked_and_told_by_its_weights(
 
     row = converter(entry.name)
     assert (row.task, row.rate, row.latency, row.weights) == ("convert", "24 kHz", "120 ms", "here")
+
+
+# What was imported
+
+
+def test_an_imported_model_converts_into_the_voice_of_a_recording(
+    source: Path, xvc: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = voice(tmp_path, tone(RATE, 1, 2.0))
+    assert call("convert", source, "--voice", mine, "--model", xvc) == 0
+    assert "latency 240 ms" in capsys.readouterr().err
+    made = heard(tmp_path / "in.converted.wav")
+    array = riverrun.convert(SOUND, RATE, voice=mine, model=xvc)
+    assert array.shape == SOUND.shape and np.allclose(array, made, atol=1e-4)
+    other = riverrun.convert(SOUND, RATE, voice=voice(tmp_path, noise(RATE, 7)), model=xvc)
+    assert np.abs(other - array).max() > 5e-4
+    t = np.arange(RATE // 2) / RATE
+    whistle = riverrun.convert(0.5 * np.sin(2 * np.pi * 10_000 * t), RATE, voice=mine, model=xvc)
+    assert np.abs(np.fft.rfft(whistle))[4_500:5_500].max() < 1e-3 * len(t) / 4, "above what the model hears"
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"voice": None}, "the model knows no voice by name: give a recording of one as the voice"),
+        ({"voice": "anna"}, "voice is 'anna', expected one of none by name, or a recording"),
+        ({"pitch": 2.0}, "pitch is 2, and X-VC cannot move it: leave it out"),
+        ({"seed": 3}, "seed is 3, and X-VC draws nothing at random: leave it out"),
+    ],
+    ids=["no voice", "a name", "pitch", "seed"],
+)
+def test_what_an_imported_model_cannot_do_is_told(
+    settings: dict[str, Any], why: str, xvc: str, tmp_path: Path
+) -> None:
+    asked = {"voice": voice(tmp_path, noise(RATE, 7)), **settings}
+    with pytest.raises(riverrun.InvalidRequest, match=why):
+        riverrun.convert(SOUND, RATE, model=xvc, **asked)
+
+
+def test_an_imported_model_is_listed_and_checked(xvc: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("check", "stream", xvc, "--hops", "5") == 0
+    assert "all the same" in capsys.readouterr().out
+    from riverrun.cli.models import rows
+
+    (row,) = [row for row in rows() if row.name == "x-vc"]
+    assert (row.task, row.size, row.rate, row.latency) == ("convert", "561.4 M", "16 kHz", "240 ms")
+    assert row.weights == "not here: riverrun weights import x-vc" and "GLM-4-Voice" in row.licence
 
 
 # At a server

@@ -1,12 +1,17 @@
-"""A tiny model that converts, of random weights: noise, but as long as what it hears."""
+"""Tiny models that convert, of random weights: noise, but as long as what they hear."""
 
+import lzma
 from pathlib import Path
 
 import torch
+from safetensors.torch import load
 
+from riverrun.models.voice.importing import bring
 from riverrun.models.voice.listener import ListenerConfig
 from riverrun.models.voice.lite import ConvertLite, Known, save
 from riverrun.models.voice.network import Converter, ConverterConfig
+from riverrun.models.voice.xvc import parse
+from tests.models.voice.conftest import XVC
 
 LISTENER = ListenerConfig(
     width=16, layers=1, bands=8, content=4, pitch_width=8, pitch_layers=1, low=16, classes=24
@@ -32,3 +37,13 @@ def stored(folder: Path) -> str:
     model, path = small(), folder / "small.safetensors"
     save(path, model.net, model.voices)
     return str(path)
+
+
+def imported(folder: Path) -> str:
+    """X-VC at the tiny size of its recording, as `weights import` writes it."""
+    held = load(lzma.decompress((XVC / "weights.safetensors.xz").read_bytes()))
+    plain = {name: value for name, value in held.items() if not name.startswith("cond_backbone")}
+    source, target = folder / "xvc.pt", folder / "x-vc.safetensors"
+    torch.save({"generator": plain}, source)
+    bring(source, target, parse(XVC / "config.json"))
+    return str(target)

@@ -292,7 +292,7 @@ class Hub:
         if self.voices is None:
             raise InvalidRequest(wrong)
         try:
-            voice = await self.voices.find(owner, name)
+            voice = await self.voices.find(owner, name, int(self.specs[model].gives[0].rate))
         except NotFound as error:
             raise NotFound(f"{wrong}, or a voice of yours") from error
         return {**request, "voice": "", "recording": recorded(voice.sound)}

@@ -21,7 +21,7 @@ FILE = "voices.sqlite"
 
 @dataclass(frozen=True)
 class Voice:
-    """A voice to speak in. Shapes: sound `[n]` float32, 1 to 15 s at RATE."""
+    """A voice to speak in. Shapes: sound `[n]` float32, 1 to 15 s at the rate that was asked for."""
 
     id: str
     name: str
@@ -37,8 +37,8 @@ class Library:
         self.store = Store(self.home / FILE, self.settings)
         self.opened, self.opening = False, asyncio.Lock()
 
-    async def find(self, owner: str, voice: str) -> Voice:
-        """A voice of an owner by its id, or by its name.
+    async def find(self, owner: str, voice: str, rate: int = RATE) -> Voice:
+        """A voice of an owner by its id, or by its name, heard at a rate.
 
         Raises NotFound, and InvalidRequest if several voices have the name.
         """
@@ -49,7 +49,7 @@ class Library:
         sample = await settled(self.store.sample, owner, found[0].id) if found else None
         if sample is None:
             raise NotFound(f"there is no voice {shown(voice)}")
-        return Voice(found[0].id, found[0].name, await settled(unpacked, sample))
+        return Voice(found[0].id, found[0].name, await settled(unpacked, sample, rate))
 
     async def voices(self, owner: str) -> list[Row]:
         """The voices of an owner, the newest first."""

@@ -93,6 +93,7 @@ def packed(sound: Array) -> bytes:
     return file.getvalue()
 
 
-def unpacked(data: bytes) -> Array:
-    """The sound of such a file.  # [n]"""
-    return read(data)[0][:, 0]
+def unpacked(data: bytes, rate: int = RATE) -> Array:
+    """The sound of such a file, at a rate.  # [n]"""
+    resampler = Resampler(RATE, rate)
+    return np.concatenate([resampler.push(read(data)[0]), resampler.flush()])[:, 0]

@@ -15,12 +15,14 @@ import pytest
 
 import riverrun
 from riverrun.media import read
+from riverrun.models import load, registry
 from riverrun.models.voice.lite import ConvertLite, Request, convert
 from riverrun.models.voice.live import LiveConverter
 from riverrun.streaming import wire
 from riverrun.streaming.access import digest
 from riverrun.streaming.hub import Hub
-from tests.models.voice.small import small, stored
+from tests.models.voice.small import imported, small, stored
+from tests.sdk.mutants import tone, write
 from tests.streaming.calling import SDP, caller, loopback, murmur
 from tests.streaming.lines import freed
 from tests.streaming.processes import serving
@@ -310,6 +312,39 @@ async def test_a_recording_by_itself_is_no_voice(at: At) -> None:
         await peer.say(wire.Update({"recording": "AAAA"}, "1"))
         assert "under a consent" in (await peer.until("error"))["error"]["message"]
         assert len(await rest(peer, SOUND)) == len(SOUND)
+
+
+# What was imported
+
+
+async def test_an_imported_model_is_served_in_voices_of_one_s_own(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    path = imported(tmp_path)
+    model, sound, mine = load(path), noise(16_000), tone(RATE, 1, 3.0)
+    assert (registry.XVC, model.spec.converts, model.spec.voices) == (type(model).__module__, True, ())
+    async with server({"x-vc": model}, **settings) as (at, _):
+        assert (reply := await post(at)).status_code == 404 and "voice is ''" in reply.text
+        voice = await own(at, mine)
+        refusals: list[tuple[dict[str, Any], str]] = [
+            ({"pitch": 2}, "cannot move it"),
+            ({"seed": 3}, "at random"),
+        ]
+        for fields, why in refusals:
+            reply = await post(at, voice=voice, **fields)
+            assert reply.status_code == 400 and why in reply.text
+        whole = heard(await post(at, recording(sound, rate=16_000), voice="me"))
+        asked = {"voice": voice, "mark": False}
+        async with call(at, model="x-vc", rate=16_000, request=asked) as peer:
+            await peer.say(wire.Update({"pitch": 2}, "1"))
+            assert "pitch is 2" in (await peer.until("error"))["error"]["message"]
+            await peer.say(wire.Update({"voice": "me"}, "2"))
+            assert (await peer.until("updated"))["id"] == "2"
+            got = await rest(peer, sound)
+    assert alike(whole, got) and np.abs(got).max() > 1e-3
+    file = write(tmp_path / "me.wav", mine, RATE, "pcm_s16le")
+    here = riverrun.convert(sound, 16_000, voice=str(file), model=path)[:, 0]
+    assert np.linalg.norm(got - here) < 1e-3 * np.linalg.norm(here), "it hears them at its own rate"
 
 
 # Calls

@@ -152,6 +152,9 @@ async def test_any_rate_and_channels_become_mono_at_one_rate(
         found = (await library(hub).find("", "me")).sound
         wanted = 0.3 * np.sin(2 * np.pi * 440 * np.arange(3 * RATE) / RATE)
         assert len(found) == 3 * RATE and np.abs(found - wanted)[RATE // 10 : -RATE // 10].max() < 2e-3
+        slower = (await library(hub).find("", "me", RATE * 2 // 3)).sound
+        assert len(slower) == 2 * RATE
+        assert np.abs(slower[::2] - wanted[::3])[RATE // 10 : -RATE // 10].max() < 2e-3
 
 
 @pytest.mark.parametrize(

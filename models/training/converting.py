@@ -94,18 +94,14 @@ class Pairs:
             rows = []
             for utterance, length in ((which, long), (alike[self._one(len(alike))], other)):
                 part = self.voices.crop(utterance, math.ceil(length * pace) + 1, self.generator)
-                moved = (
-                    resample(part[None], pace.numerator, pace.denominator)[0, :length]
-                    if pace != 1
-                    else part[:length]
-                )
-                rows.append(nn.functional.pad(moved, (0, length - len(moved))) * self._gain())
+                paced = resample(part[None], pace.numerator, pace.denominator)[0, :length]
+                rows.append(nn.functional.pad(paced, (0, length - len(paced))) * self._gain())
             said.append(rows[0])
             heard.append(rows[1])
         which = torch.randint(len(WARPS), (self.recipe.batch,), generator=self.generator)
         plain = self.filters[len(WARPS) // 2].expand(self.recipe.batch, -1, -1)
-        filters = (narrowed(part.mT, self.config, self.generator).mT for part in (self.filters[which], plain))
-        return torch.stack(said), torch.stack(heard), *filters
+        moved, kept = (narrowed(f.mT, self.config, self.generator).mT for f in (self.filters[which], plain))
+        return torch.stack(said), torch.stack(heard), moved, kept
 
     def _one(self, count: int) -> int:
         return int(torch.randint(count, (), generator=self.generator))

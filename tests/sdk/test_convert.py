@@ -12,9 +12,10 @@ import pytest
 import riverrun
 from riverrun.media import read
 from riverrun.models import registry
-from riverrun.models.voice.lite import Request, convert
+from riverrun.models.voice.live import Request
 from riverrun.streaming.problems import NotFound
 from tests.models.speech.small import stored as speaker
+from tests.models.toys import stream
 from tests.models.voice.small import imported, small, stored
 from tests.sdk.mutants import tone, write
 from tests.sdk.test_cli import call
@@ -58,10 +59,10 @@ def heard(path: Path) -> np.ndarray:
 def test_a_file_becomes_one_in_another_voice_beside_it(source: Path, weights: str) -> None:
     made = riverrun.convert(source, voice="ben", pitch=2.0, seed=3, model=weights)
     assert made.path == str(source.with_name("in.converted.wav"))
-    assert (made.seconds, made.latency) == (0.5, 0.12)
+    assert (made.seconds, made.latency) == (0.5, 0.125)
     from riverrun.models import load
 
-    wanted = convert(load(weights), SOUND[:, 0], Request("ben", pitch=2.0, seed=3))  # type: ignore[arg-type]
+    wanted = stream(load(weights), SOUND[:, 0], Request("ben", pitch=2.0, seed=3))
     assert np.allclose(heard(Path(made.path))[:, 0], wanted.clip(-1, 1), atol=1e-3)
 
 
@@ -131,7 +132,7 @@ def test_files_and_folders_are_converted_and_results_are_no_sources(
     options = ("--voice", "ben", "--pitch", "-3", "--model", weights)
     assert call("convert", tmp_path, *options) == 0
     told = capsys.readouterr().err
-    assert "in.converted.wav" in told and "real-time factor" in told and "latency 120 ms" in told
+    assert "in.converted.wav" in told and "real-time factor" in told and "latency 125 ms" in told
     assert heard(tmp_path / "in.converted.wav").shape == SOUND.shape
     assert (tmp_path / "talk.converted.mp4").exists()
     assert call("convert", tmp_path, *options) == 1
@@ -201,7 +202,7 @@ def test_lines_are_converted_with_a_model_that_is_named(
 def test_a_model_is_checked_and_told_by_its_weights(
     weights: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("check", "stream", weights, "--hops", "10") == 0
+    assert call("check", "stream", weights, "--hops", "14") == 0
     assert "all the same" in capsys.readouterr().out
     entry = registry.Entry("convert-test", registry.VOICE, ("convert",), "")
     monkeypatch.setitem(registry.MODELS, entry.name, entry)
@@ -210,7 +211,7 @@ def test_a_model_is_checked_and_told_by_its_weights(
     from riverrun.cli.models import converter
 
     row = converter(entry.name)
-    assert (row.task, row.rate, row.latency, row.weights) == ("convert", "24 kHz", "120 ms", "here")
+    assert (row.task, row.rate, row.latency, row.weights) == ("convert", "24 kHz", "125 ms", "here")
 
 
 # What was imported

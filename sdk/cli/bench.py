@@ -144,7 +144,8 @@ def speak(
 @app.command()
 def convert(
     model: Annotated[
-        Path | None, typer.Option(help="What `riverrun train voice` made. Default: only the others.")
+        str | None,
+        typer.Option(help="convert-lite, or what `riverrun train voice` made. Default: only the others."),
     ] = None,
     corpus: Annotated[
         Path | None,
@@ -193,15 +194,17 @@ def paired(packages: "Packages", corpus: Path | None, people: bool, count: int) 
     return found[0] if len(found) == 1 else found[0] + found[1]
 
 
-def changers(model: Path | None) -> "list[Changer]":
-    """The source as it is, a vocoder, and our model."""
+def changers(model: str | None) -> "list[Changer]":
+    """The source as it is, a vocoder, and our model, without what it is behind live."""
     from riverrun.models.evaluation.converters import Recorded, Streamed, World
+    from riverrun.models.registry import MODELS
     from riverrun.models.voice.lite import load
 
     found: list[Changer] = [Recorded(), World()]
     if model:
-        ours = load(model)
-        found += [Streamed(model.stem, ours, own=True), Streamed(model.stem, ours)]
+        path = MODELS[model].path if model in MODELS else Path(model)
+        ours = load(path)
+        found += [Streamed(path.stem, ours, own=True), Streamed(path.stem, ours)]
     return found
 
 

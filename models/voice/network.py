@@ -26,7 +26,7 @@ class ConverterConfig:
     `slow` layers work on pairs of frames, `fast` ones on frames, all `width` wide; the `attends`-th slow ones attend to
     the voice with `heads` heads. A voice is heard by `ears` layers of `hearing` channels, gives a token each `pool`
     pairs of frames, and a `vector`. A spectrum begins `ahead` frames before the last one whose content is known, as
-    it spans several. Raises ValueError where pitch is not known just as far as a spectrum needs it.
+    it spans several. Raises ValueError where pitch is not known just as far as a spectrum needs it, or `late` is odd.
     """
 
     listener: ListenerConfig = ListenerConfig()
@@ -42,10 +42,12 @@ class ConverterConfig:
     ahead: int = 2
 
     def __post_init__(self) -> None:
-        known = self.listener.late - self.listener.late_pitch + self.ahead
-        if known != OVERLAP - 1:
+        heard = self.listener
+        known = heard.late - heard.late_pitch + self.ahead
+        if known != OVERLAP - 1 or heard.late % STRIDE or self.ahead < 0:
             raise ValueError(
-                f"late - late_pitch + ahead is {known}, expected {OVERLAP - 1}, the hops of a spectrum's end"
+                f"late is {heard.late}, late_pitch {heard.late_pitch} and ahead {self.ahead}, expected an even late"
+                f" and late - late_pitch + ahead of {OVERLAP - 1}, where a spectrum ends"
             )
 
     @property

@@ -128,7 +128,7 @@ def test_ours_hears_the_target_and_keeps_the_time() -> None:
     assert (
         (system.name, own.name) == ("tiny, streamed", "tiny, in the own voice") and own.own and not system.own
     )
-    assert system.latency == pytest.approx(100.0), "a hop of 20 ms, and 80 ms that are waited for"
+    assert system.latency == pytest.approx(120.0), "a hop of 20 ms, and 100 ms that are waited for"
     made = system.convert(hum(120)[:12_345], hum(200))
     assert made.shape == (12_345,) and np.isfinite(made).all()
 

@@ -12,7 +12,7 @@ from riverrun.media import Chunk
 from riverrun.models.contract import StreamModel
 from riverrun.models.errors import ModelError
 from riverrun.models.noise import noise
-from riverrun.models.speech.recording import recorded
+from riverrun.models.recording import recorded
 from riverrun.models.state import State, clone, load, part, save, stack
 
 TOLERANCE = 1e-5  # of full scale, or of the peak if that is higher

@@ -182,7 +182,7 @@ class Converter(Filter):
         MediaError for a recording that is not.
         """
         from riverrun import models
-        from riverrun.models.speech.recording import recorded
+        from riverrun.models.recording import recorded
         from riverrun.speaker import found
 
         made = models.load(model or models.for_task("convert"), device)

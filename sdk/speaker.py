@@ -77,9 +77,9 @@ class Lite:
     def say(self, text: "str | Iterable[str]", voice: Voice, manner: Manner) -> "Iterator[Chunk]":
         """As Voiced.say."""
         from riverrun.models.inference import on
+        from riverrun.models.recording import recorded
         from riverrun.models.speech.lite import Said
         from riverrun.models.speech.reading.script import Script
-        from riverrun.models.speech.recording import recorded
         from riverrun.models.speech.talk import talk
 
         script = Script(self.model.symbols.symbols, longest=LIMIT)
@@ -121,8 +121,8 @@ class Published:
     def say(self, text: "str | Iterable[str]", voice: Voice, manner: Manner) -> "Iterator[Chunk]":
         """As Voiced.say."""
         from riverrun.models.errors import InvalidRequest
+        from riverrun.models.recording import recorded
         from riverrun.models.speech.infill import Told
-        from riverrun.models.speech.recording import recorded
         from riverrun.models.speech.talk import talk
 
         if voice.name:

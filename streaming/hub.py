@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from riverrun.models.contract import Spec
 from riverrun.models.errors import InvalidRequest
+from riverrun.models.recording import recorded
 from riverrun.models.speech.reading.script import reader
-from riverrun.models.speech.recording import recorded
 from riverrun.streaming.errors import AtCapacity, SessionEnded
 from riverrun.streaming.handle import Handle
 from riverrun.streaming.metrics import Metrics

@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from riverrun.models.speech.recording import recorded
+from riverrun.models.recording import recorded
 from riverrun.models.training.pitch import contour, world
 from riverrun.models.voice import lite
 from riverrun.models.voice.lite import ConvertLite, Request

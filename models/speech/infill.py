@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from riverrun.media import Chunk
+from riverrun.models import recording
 from riverrun.models.contract import Outputs, Port, Spec
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.noise import noise_rows
-from riverrun.models.speech import length, recording
+from riverrun.models.speech import length
 from riverrun.models.speech.longcat import LongCat
 from riverrun.models.speech.marking import Marker
 from riverrun.models.speech.sampling import Clip, advance, begin, conditioned, grid

@@ -8,7 +8,6 @@ It gives sound, and when each symbol ends. Of a text only the symbols are kept t
 may be of any length.
 """
 
-import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
@@ -23,11 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from riverrun.media import Chunk, join
-from riverrun.models import checkpoint
+from riverrun.models import checkpoint, recording
 from riverrun.models.contract import Outputs, Port, Spec
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.noise import noise_rows
-from riverrun.models.speech import recording
 from riverrun.models.speech.chunks import ChunkConfig, ChunkDit, duration, placed
 from riverrun.models.speech.frames import KERNEL, FrameConfig
 from riverrun.models.speech.guards import PAUSES, poor
@@ -125,7 +123,7 @@ class SpeakLite:
         weight = self.net.dit.proj_out.weight
         voice, unheard = request.voice, self._recording(request)
         if unheard:
-            voice = f"recording {hashlib.sha256(unheard.encode()).hexdigest()}"
+            voice = recording.named(unheard)
         known = self.clones.get(voice)
         prompt, count = weight.new_zeros(1, self.most, c), 0 if known is None else len(known)
         prompt[0, :count] = prompt[0, :0] if known is None else known

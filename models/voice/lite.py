@@ -4,7 +4,6 @@ Whose voice it is is a name the model knows, or a recording, which is heard some
 still from before the first sample.
 """
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from riverrun.media import Chunk, ramp
-from riverrun.models import checkpoint
+from riverrun.models import checkpoint, recording
 from riverrun.models.contract import Outputs, Port, Spec
 from riverrun.models.errors import InvalidRequest
-from riverrun.models.speech import recording
 from riverrun.models.speech.marking import Marker
 from riverrun.models.state import State, row, stack
 from riverrun.models.voice.listener import STRIDE, power, pressed
@@ -181,7 +179,7 @@ class ConvertLite:
         """Note whose voice is wanted, and how high; have it heard where it is a recording's."""
         state = {**state, "semitones": [request.pitch]}
         if request.recording:
-            voice = f"recording {hashlib.sha256(request.recording.encode()).hexdigest()}"
+            voice = recording.named(request.recording)
             if voice == state["wanted"][0]:
                 return state
             if voice == state["voice"][0]:

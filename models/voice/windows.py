@@ -8,7 +8,6 @@ Nothing is carried from window to window but the end of what was made, and the c
 has at another place. Source: arXiv 2604.12456 (X-VC), its streaming inference.
 """
 
-import hashlib
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from riverrun.media import Chunk
+from riverrun.models import recording
 from riverrun.models.contract import Outputs, Port, Spec
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.rows import gather, present
-from riverrun.models.speech import recording
 from riverrun.models.speech.marking import Marker
 from riverrun.models.state import State, stack
 from riverrun.models.voice import xvc
@@ -169,7 +168,7 @@ def convert(net: XVc, sound: Tensor, told: State) -> Tensor:
 class Request:
     """What a session asks for.
 
-    `recording` is whose voice it is to be, half a second to 30 s of it at 16 kHz, as speech/recording.py writes it; an
+    `recording` is whose voice it is to be, half a second to 30 s of it at 16 kHz, as recording.py writes it; an
     update without one keeps the voice. `mark` is whether it carries the mark of generated speech, as far as the first
     request of a session says. What else converters may be asked for, this one is not: a `voice` by name, another
     `pitch`, a `seed`. Raises InvalidRequest for those.
@@ -222,7 +221,7 @@ class Conversion:
 
     def update(self, state: State, request: Request) -> State:
         """Go on in another voice, which the next window fades into. Raises InvalidRequest."""
-        if not request.recording or state["voice"] == [_name(request.recording)]:
+        if not request.recording or state["voice"] == [recording.named(request.recording)]:
             return state
         return {k: v for k, v in state.items() if k not in ("told", "here")} | self._unheard(request)
 
@@ -268,7 +267,11 @@ class Conversion:
                 f"recording has {samples / RATE:g} s, expected {SHORTEST / RATE:g} to {LONGEST / RATE:g}"
             )
         frames = 1 + -(-samples // TOKEN) * TOKEN // FRAME
-        return {"voice": [_name(request.recording)], "unheard": [request.recording], "frames": [frames]}
+        return {
+            "voice": [recording.named(request.recording)],
+            "unheard": [request.recording],
+            "frames": [frames],
+        }
 
     def _recording(self, unheard: str) -> Tensor:
         sound = torch.from_numpy(prepare(recording.sound(unheard).astype(np.float64)))
@@ -323,10 +326,6 @@ class Conversion:
         data = sound[:, :, None].cpu().numpy()
         outputs: Outputs = [(Chunk(row, pts, RATE),) for row, pts in zip(data, starts, strict=True)]
         return outputs, {**state, "mark": mark, "tick": [tick + 1 for tick in state["tick"]]}
-
-
-def _name(unheard: str) -> str:
-    return hashlib.sha256(unheard.encode()).hexdigest()
 
 
 def filled(frames: int) -> int:

@@ -14,8 +14,8 @@ import openai
 import pytest
 
 from riverrun.media import read
+from riverrun.models.recording import recorded
 from riverrun.models.speech.lite import SpeakLite
-from riverrun.models.speech.recording import recorded
 from riverrun.streaming import wire
 from riverrun.streaming.errors import AtCapacity
 from riverrun.streaming.hub import Hub

@@ -10,9 +10,9 @@ import torch
 
 from riverrun.media import Chunk, join
 from riverrun.models.errors import InvalidRequest
+from riverrun.models.recording import recorded, sound
 from riverrun.models.speech.infill import Infill, Told
 from riverrun.models.speech.longcat import LongCat
-from riverrun.models.speech.recording import recorded, sound
 from riverrun.models.speech.synthesis import Prompt, Settings, synthesise
 from riverrun.models.speech.talk import talk
 from riverrun.models.speech.text import Tokens, tokenizer

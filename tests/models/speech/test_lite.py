@@ -13,11 +13,11 @@ from torch import Tensor
 
 from riverrun.media import Chunk, join
 from riverrun.models.errors import InvalidRequest
+from riverrun.models.recording import recorded
 from riverrun.models.speech import lite
 from riverrun.models.speech.chunks import ChunkConfig
 from riverrun.models.speech.frames import FrameConfig
 from riverrun.models.speech.lite import Said, SpeakLite, SpeakLiteNet
-from riverrun.models.speech.recording import recorded
 from riverrun.models.speech.talk import talk
 from riverrun.models.state import leaves, load, save
 from riverrun.models.training.chunks import Draws, Recipe, Utterance, checked, train

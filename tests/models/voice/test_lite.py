@@ -11,7 +11,7 @@ from riverrun.media import Chunk
 from riverrun.models import CheckpointError, load
 from riverrun.models.checking import check_stream
 from riverrun.models.errors import InvalidRequest
-from riverrun.models.speech.recording import recorded
+from riverrun.models.recording import recorded
 from riverrun.models.state import State
 from riverrun.models.voice import lite
 from riverrun.models.voice.lite import ConvertLite, Request, convert

@@ -13,7 +13,7 @@ from riverrun.models import InvalidRequest, blend
 from riverrun.models.blend import Blend
 from riverrun.models.chain import Chain
 from riverrun.models.checking import check_stream
-from riverrun.models.speech.recording import recorded as written
+from riverrun.models.recording import recorded as written
 from riverrun.models.state import stack
 from riverrun.models.voice import gain
 from riverrun.models.voice import windows as module

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from riverrun.models import checkpoint
 from riverrun.models.errors import InvalidRequest
-from riverrun.models.speech.frames import Layers
+from riverrun.models.layers.convnext import Layers
 
 # English phonemes in misaki's notation, then marks, then what stands between words.
 PHONES = "AIOQTWYabdfhijklmnpstuvwzæðŋɐɑɒɔəɛɜɡɪɹʃʊʌʒʤʧᵊᵻθ"

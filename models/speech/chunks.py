@@ -22,9 +22,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from riverrun.models.layers.attention import Attention, Memory, Rope, rope, stretch, turn
+from riverrun.models.layers.convnext import KERNEL, Layer
 from riverrun.models.layers.modulation import modulate
 from riverrun.models.speech.dit import Embedder, FeedForward, Modulation, TimeEmbed, blank
-from riverrun.models.speech.frames import KERNEL, Layer
 from riverrun.models.state import State
 
 LONGEST = 100.0  # frames that a symbol may take

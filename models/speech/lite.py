@@ -25,9 +25,10 @@ from riverrun.media import Chunk, join
 from riverrun.models import checkpoint, recording
 from riverrun.models.contract import Outputs, Port, Spec
 from riverrun.models.errors import InvalidRequest
+from riverrun.models.layers.convnext import KERNEL
 from riverrun.models.noise import noise_rows
 from riverrun.models.speech.chunks import ChunkConfig, ChunkDit, duration, placed
-from riverrun.models.speech.frames import KERNEL, FrameConfig
+from riverrun.models.speech.frames import FrameConfig
 from riverrun.models.speech.guards import PAUSES, poor
 from riverrun.models.speech.marking import Marker
 from riverrun.models.speech.reading.phonemes import Alphabet

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from riverrun.models.layers.spectra import Spectra
 from riverrun.models.speech.aligner import MARKS, PHONES
 from riverrun.models.training.alignments import Timing
 from riverrun.models.training.loop import OTHER, Crew, Optimizer, average, follow, gradients, shared
 from riverrun.models.training.pitch import contour
-from riverrun.models.voice.listener import Listener, ListenerConfig, Spectra, mel, power, pressed
+from riverrun.models.voice.listener import Listener, ListenerConfig, mel, power, pressed
 
 WARPS = tuple(2 ** (i / 24) for i in range(-8, 9))  # by how much formants and pitch are moved: 26 % at most
 UNKNOWN = -100  # label of a frame whose phoneme nobody knows

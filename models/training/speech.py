@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from riverrun.models.speech.frames import FrameDecoder, spectra
+from riverrun.models.layers.spectra import spectra
+from riverrun.models.speech.frames import FrameDecoder
 from riverrun.models.speech.vae import WaveVae, spread
 from riverrun.models.training.adversary import Judges, alike, deceived, judged
 from riverrun.models.training.loop import OTHER, Crew, average, follow, gradients, shared

@@ -4,7 +4,6 @@ Content passes a neck of few channels that was learned from phonemes, so that li
 Sources: arXiv 2604.12456 (X-VC: content tokens beside acoustics); arXiv 2306.00814 (ConvNeXt layers on spectra).
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +11,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from riverrun.models.layers.convnext import Layers
+from riverrun.models.layers.spectra import OVERLAP, Spectra
 from riverrun.models.speech.aligner import PHONES
-from riverrun.models.speech.frames import OVERLAP, Layers
 from riverrun.models.state import State
 
 FLOOR = 1e-7  # power that is not heard
@@ -61,26 +61,6 @@ class ListenerConfig:
     def phones(self) -> int:
         """What a frame may be: a pause or a sound."""
         return len(PHONES) + 1
-
-
-class Spectra(nn.Module):
-    """Power spectra of the last four hops at the end of each.  # [b, t hop] -> [b, t, bins]"""
-
-    def __init__(self, hop: int) -> None:
-        super().__init__()
-        self.hop, self.size = hop, hop * OVERLAP
-        window = torch.hann_window(self.size) * math.sqrt(8 / 3 / self.size)
-        self.register_buffer("window", window, persistent=False)
-        self.window: Tensor
-
-    def start(self, batch: int) -> Tensor:
-        """Silence, as long as it is still seen."""
-        return self.window.new_zeros(batch, self.size - self.hop)
-
-    def forward(self, sound: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        joined = torch.cat([past, sound], dim=1)
-        spectrum = torch.fft.rfft(joined.unfold(1, self.size, self.hop) * self.window)
-        return spectrum, joined[:, sound.shape[1] :]
 
 
 def power(spectrum: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from riverrun.models.speech.frames import KERNEL, OVERLAP, Conv, Layers
+from riverrun.models.layers.convnext import KERNEL, Conv, Layers
+from riverrun.models.layers.spectra import OVERLAP
 from riverrun.models.state import State
 from riverrun.models.voice.listener import STRIDE, Listener, ListenerConfig
 from riverrun.models.voice.source import Pulses, Synthesis

@@ -10,8 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from riverrun.models.noise import noise_rows
-from riverrun.models.speech.frames import LOUDEST, OVERLAP
+from riverrun.models.layers.spectra import LOUDEST, OVERLAP, Spectra, drawn, draws, mixed, overlapped
 from riverrun.models.state import State
 
 STEPS = 512  # pitches an octave
@@ -67,57 +66,29 @@ class Synthesis(nn.Module):
 
     def __init__(self, hop: int) -> None:
         super().__init__()
-        self.hop, self.size, self.bins = hop, hop * OVERLAP, hop * OVERLAP // 2 + 1
-        self.register_buffer("window", torch.hann_window(self.size), persistent=False)
-        self.window: Tensor
+        self.spectra = Spectra(hop)
 
     def start(self, batch: int) -> State:
         """Silence before the first hop."""
-        late = OVERLAP - 1
-        return {
-            "past": self.window.new_zeros(batch, late * self.hop),
-            "tail": self.window.new_zeros(batch, late, self.size),
-            "seed": [0] * batch, "tick": [0] * batch,
-        }  # fmt: skip
+        past = self.spectra.start(batch)
+        tail = past.new_zeros(batch, OVERLAP - 1, self.spectra.size)
+        return {"past": past, "tail": tail, "seed": [0] * batch, "tick": [0] * batch}
 
     def forward(self, told: Tensor, pulses: Tensor, state: State) -> tuple[Tensor, State]:
-        count, shape = told.shape[1], (self.bins, 2)
-        rows = [noise_rows([s] * count, range(at, at + count), shape)
-                for s, at in zip(state["seed"], state["tick"], strict=True)]  # fmt: skip
         sure, loud, past = self.filtered(told, pulses, state["past"])
-        spectrum = self.mixed(sure, loud, torch.stack(rows).to(loud))
-        sound, tail = self.overlap(spectrum, state["tail"])
-        ticks = [at + count for at in state["tick"]]
+        values, ticks = drawn(state["seed"], state["tick"], loud)
+        sound, tail = overlapped(mixed(sure, loud, values), state["tail"])
         return sound, {"past": past, "tail": tail, "seed": state["seed"], "tick": ticks}
 
     def several(self, told: Tensor, pulses: Tensor, count: int) -> list[Tensor]:
-        """Whole clips, with as many draws of their noise by torch's own generator: for training."""
+        """Whole clips, with as many draws of their noise: for training.  # [b, t hop] each"""
         start = self.start(len(told))
         sure, loud, _ = self.filtered(told, pulses, start["past"])
-        draws = (torch.randn(*loud.shape, 2, device=loud.device) for _ in range(count))
-        return [self.overlap(self.mixed(sure, loud, drawn), start["tail"])[0] for drawn in draws]
+        return draws(sure, loud, start["tail"], count)
 
     def filtered(self, told: Tensor, pulses: Tensor, past: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Spectra of filtered pulses, how large noise is in them, and the pulses that are seen again."""
-        size, phase, loud = told.float().split(self.bins, dim=2)
-        joined = torch.cat([past, pulses], dim=1)
-        frames = joined.unfold(1, self.size, self.hop) * (self.window * math.sqrt(8 / 3 / self.size))
-        source = torch.fft.rfft(frames)
+        size, phase, loud = told.float().chunk(3, dim=2)
+        source, past = self.spectra(pulses, past)
         filters = torch.polar(size.clamp_max(LOUDEST).exp(), phase)
-        return source * filters, loud.clamp_max(LOUDEST).exp(), joined[:, pulses.shape[1] :]
-
-    def mixed(self, sure: Tensor, loud: Tensor, drawn: Tensor) -> Tensor:
-        """Spectra with standard normal values `[b, t, bins, 2]` as large as noise is in them.
-
-        Where spectra overlap, noise adds up by power, so that it has to be twice as large as what is sure.
-        """
-        return sure + loud * torch.view_as_complex(drawn) * math.sqrt(2)
-
-    def overlap(self, spectrum: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-        """Add what spectra say of each hop of sound.  # [b, t, bins] -> [b, t hop]"""
-        count = spectrum.shape[1]
-        frames = torch.fft.irfft(spectrum, self.size) * (self.window * math.sqrt(self.size * 3 / 8) / 1.5)
-        joined = torch.cat([tail, frames], dim=1)
-        parts = rearrange(joined, "b t (n s) -> b t n s", n=OVERLAP)
-        steps = [parts[:, OVERLAP - 1 - i :][:, :count, i] for i in range(OVERLAP)]
-        return sum(steps[1:], steps[0]).flatten(1), joined[:, count:]
+        return source * filters, loud.clamp_max(LOUDEST).exp(), past

@@ -14,7 +14,8 @@ from torch import Tensor
 from riverrun.models.checkpoint import fill, on_meta, save
 from riverrun.models.errors import CheckpointError
 from riverrun.models.evaluation.metrics import repetition
-from riverrun.models.speech.frames import FrameConfig, FrameDecoder, spectra
+from riverrun.models.layers.spectra import overlapped, spectra
+from riverrun.models.speech.frames import FrameConfig, FrameDecoder
 from riverrun.models.speech.vae import KIND, SILENCE, WaveConfig, WaveVae, load
 from riverrun.models.speech.wave import fold
 
@@ -138,7 +139,7 @@ def test_noise_is_the_seeds_and_never_the_same_twice() -> None:
 def test_spectra_give_back_the_sound_they_are_of() -> None:
     decoder = FrameDecoder(SPECTRAL).double()
     sound = torch.randn(2, 240, dtype=torch.double)
-    again, _ = decoder.overlap(spectra(sound, SPECTRAL.step), decoder.start(2)["tail"])
+    again, _ = overlapped(spectra(sound, SPECTRAL.step), decoder.start(2)["tail"])
     whole = slice(SPECTRAL.size - SPECTRAL.step, None)  # before it, earlier spectra are missing
     assert torch.allclose(again[:, whole], sound[:, whole])
 

@@ -1,7 +1,7 @@
 """Restoration as a StreamModel: one hop in, one hop out, many sessions in one forward pass."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from riverrun.models.restoration.frame import FrameStep
 from riverrun.models.restoration.network import Config, Restorer
 from riverrun.models.restoration.spectrum import synthesise, to_complex
 from riverrun.models.restoration.tasks import look
+from riverrun.models.rows import gather, present, spread
 from riverrun.models.state import State
 
 KIND = "restoration"  # of its checkpoints
@@ -97,15 +98,15 @@ class Restoration:
     @torch.inference_mode()
     def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
         """Restore one hop of every session."""
-        chunks = [chunk for chunk in inputs if chunk is not None]
+        chunks = present(inputs)
         hop, latency = self.config.spectrum.hop, self.config.spectrum.latency
-        x = torch.from_numpy(np.stack([chunk.data[:, 0] for chunk in chunks])).to(self.device)  # [b, t]
+        x = gather(chunks, self.device)
         dry = torch.cat([state["past"], x], dim=1)[:, :hop]
         seen, past, heard = look(self.config, x, state["past"], state["heard"])
         clean = self._frame(seen[:, :, 0], state)
         wet, tail = synthesise(self.config.spectrum, clean[:, :, None], state["tail"])
         mix = torch.lerp(state["mix"][:, None], state["aim"][:, None], self.fade)
-        data = torch.lerp(dry, wet, mix)[:, :, None].cpu().numpy()
+        made = torch.lerp(dry, wet, mix)
         ticks = [tick + 1 for tick in state["tick"]]
         state = {
             **state,
@@ -115,10 +116,7 @@ class Restoration:
             "mix": state["aim"].clone(),
             "tick": ticks,
         }
-        return [
-            (replace(chunk, data=row, pts=chunk.pts - latency),)
-            for chunk, row in zip(chunks, data, strict=True)
-        ], state
+        return [(chunk,) for chunk in spread(made, chunks, latency)], state
 
     def _frame(self, seen: Tensor, state: State) -> Tensor:
         """One compressed frame from what is seen of it; the networks' states move on.  # [b, y] -> [b, y]"""

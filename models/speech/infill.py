@@ -206,9 +206,9 @@ class Infill:
         if stop > given:
             window = state["past"][:, begun - first : min(stop + AHEAD, state["made"][0]) - first]
             sound = self.model.speak(window)[0, (given - begun) * self.hop : (stop - begun) * self.hop]
-            plain = sound.float().cpu()
-            marked, state["mark"] = self.marker(plain[None], state["mark"])
-            data = (marked[0] if state["marked"][0] else plain).numpy()[:, None].copy()
+            plain = sound.float().cpu()[None]
+            marked, state["mark"] = self.marker.some(plain, state["marked"], state["mark"])
+            data = marked[0].numpy()[:, None].copy()
         else:
             data = torch.zeros(0, 1).numpy()
         state["given"] = [stop]

@@ -298,10 +298,9 @@ class SpeakLite:
         _, state["past"] = self.net.dit(state["x"], clean, state["said"], self._voices(state), state["past"])
         latents = rearrange(state["x"], "b t c -> b c t")
         sound, state["decoder"] = self.net.vae.decode(latents, state["decoder"])
-        plain = sound[:, 0].float().cpu()
-        marked, state["mark"] = self.marker(plain, state["mark"])
+        said, state["mark"] = self.marker.some(sound[:, 0].float().cpu(), state["marked"], state["mark"])
         outputs: Outputs = []
-        for i, row in enumerate(torch.where(torch.tensor(state["marked"])[:, None], marked, plain)):
+        for i, row in enumerate(said):
             frame = state["frame"][i]
             state["frame"][i], state["phase"][i] = frame + self.config.chunk, 0
             state["last"][i] = state["x"][i]

@@ -137,6 +137,11 @@ class Marker(nn.Module):
         added = fftconvolve(joined, self.change[None], mode="valid")
         return sound + added.to(sound), {"past": joined[:, sound.shape[1] :].clone()}
 
+    def some(self, sound: Tensor, asked: list[bool], state: State) -> tuple[Tensor, State]:
+        """The same of those streams that are asked for; of all, the state goes on.  # asked [b]"""
+        marked, state = self(sound, state)
+        return torch.where(torch.tensor(asked, device=sound.device)[:, None], marked, sound), state
+
 
 @dataclass(frozen=True)
 class Finding:

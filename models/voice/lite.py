@@ -6,7 +6,7 @@ still from before the first sample.
 
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from riverrun.media import Chunk, ramp
 from riverrun.models import checkpoint, recording
 from riverrun.models.contract import Outputs, Port, Spec
 from riverrun.models.errors import InvalidRequest
+from riverrun.models.rows import gather, present, spread
 from riverrun.models.speech.marking import Marker
 from riverrun.models.state import State, row, stack
 from riverrun.models.voice.listener import STRIDE, power, pressed
@@ -121,8 +122,8 @@ class ConvertLite:
     @torch.inference_mode()
     def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
         """Convert one hop of every session."""
-        chunks = [chunk for chunk in inputs if chunk is not None]
-        x = torch.from_numpy(np.stack([chunk.data[:, 0] for chunk in chunks])).to(self.device)
+        chunks = present(inputs)
+        x = gather(chunks, self.device)
         if state["unheard"][0]:
             state = stack([self._listen(row(state, i)) for i in range(len(chunks))])
         heard, listener = self.net.listener(x, state["listener"])
@@ -131,22 +132,16 @@ class ConvertLite:
         wet = torch.zeros_like(x)
         if not self._early(state):
             wet, state["net"] = self._said(heard, state)
-        marked, state["mark"] = self.marker(wet, state["mark"])
-        asked = torch.tensor(state["marked"], device=self.device)
-        wet = torch.where(asked[:, None], marked, wet)
+        wet, state["mark"] = self.marker.some(wet, state["marked"], state["mark"])
         dry = torch.cat([state["dry"], x], dim=1)
         mix = torch.lerp(state["mix"][:, None], state["aim"][:, None], self.fade)
-        data = torch.lerp(dry[:, : self.hop], wet, mix)[:, :, None].cpu().numpy()
+        made = torch.lerp(dry[:, : self.hop], wet, mix)
         state |= {
             "dry": dry[:, self.hop :],
             "mix": state["aim"].clone(),
             "tick": [at + 1 for at in state["tick"]],
         }
-        late = self.spec.latency
-        return [
-            (replace(chunk, data=made, pts=chunk.pts - late),)
-            for chunk, made in zip(chunks, data, strict=True)
-        ], state
+        return [(chunk,) for chunk in spread(made, chunks, self.spec.latency)], state
 
     @torch.inference_mode()
     def voice(self, sound: NDArray[np.float32]) -> Known:

@@ -321,8 +321,7 @@ class Conversion:
         starts = [self._start(state, i) for i in range(len(state["held"]))]
         at = [start % (self.windows.hop * MS) for start in starts]
         sound = torch.stack([held[i : i + self.hop] for held, i in zip(state["held"], at, strict=True)])
-        marked, mark = self.marker(sound, state["mark"])
-        sound = torch.where(torch.tensor(state["marked"], device=sound.device)[:, None], marked, sound)
+        sound, mark = self.marker.some(sound, state["marked"], state["mark"])
         data = sound[:, :, None].cpu().numpy()
         outputs: Outputs = [(Chunk(row, pts, RATE),) for row, pts in zip(data, starts, strict=True)]
         return outputs, {**state, "mark": mark, "tick": [tick + 1 for tick in state["tick"]]}

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from riverrun.models.speech.frames import FrameConfig
 from riverrun.models.speech.lite import SpeakLite, SpeakLiteNet
 from riverrun.models.speech.reading.phonemes import PHONEMES
 from riverrun.models.speech.vae import WaveVae
-from riverrun.models.training import chunks, speech
+from riverrun.models.training import chunks, plans, speech
 from riverrun.models.training.chunks import Recipe as ChunkRecipe
 from riverrun.models.training.chunks import Utterance
 from riverrun.models.training.loop import Crew
@@ -67,10 +67,7 @@ def read(config: Path) -> Plan:
 
 def shorten(plan: Plan, minutes: float) -> Plan:
     """The same with other minutes for all of it, shared out as before."""
-    whole = plan.autoencoder.minutes + plan.transformer.minutes or 1.0
-    parts = {name: replace(getattr(plan, name), minutes=getattr(plan, name).minutes * minutes / whole)
-             for name in ("autoencoder", "transformer")}  # fmt: skip
-    return replace(plan, **parts)
+    return plans.shortened(plan, ("autoencoder", "transformer"), minutes)
 
 
 def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:

@@ -1,7 +1,7 @@
 """Train what converts voices from folders of timed speech: what listens, and then the rest of the converter."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from riverrun.media import Chunk, Writer
 from riverrun.models import checkpoint
 from riverrun.models.errors import ModelError
-from riverrun.models.training import converting, listening
+from riverrun.models.training import converting, listening, plans
 from riverrun.models.training.converting import Recipe as ConvertingRecipe
 from riverrun.models.training.converting import Voices
 from riverrun.models.training.listening import Recipe as ListeningRecipe
@@ -55,10 +55,7 @@ def read(config: Path) -> Plan:
 
 def shorten(plan: Plan, minutes: float) -> Plan:
     """The same with other minutes for all of it, shared out as before."""
-    whole = plan.listening.minutes + plan.converting.minutes or 1.0
-    parts = {name: replace(getattr(plan, name), minutes=getattr(plan, name).minutes * minutes / whole)
-             for name in ("listening", "converting")}  # fmt: skip
-    return replace(plan, **parts)
+    return plans.shortened(plan, ("listening", "converting"), minutes)
 
 
 def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:

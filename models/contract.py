@@ -14,6 +14,9 @@ Outputs = list[tuple[Chunk | None, ...]]
 """One tuple a session, one entry a port of `spec.gives`; None: nothing yet on that port."""
 
 
+PITCHES = (-12.0, 12.0)  # semitones that a model which converts may be asked to move a voice by
+
+
 @dataclass(frozen=True)
 class Port:
     """One kind of media going into or out of a model.

@@ -62,9 +62,7 @@ def measure(lane: Lane, what: str, model: StreamModel) -> None:
     if takes is None or takes.kind != "audio":
         return
     data = np.random.default_rng(0).normal(0, 0.1, (takes.hop, takes.channels)).astype(np.float32)
-    early = -(
-        -model.spec.latency // takes.hop
-    )  # hops that are answered by what is before the first, at less cost
+    early = math.ceil(model.spec.latency / takes.hop)  # hops of which nothing is given yet, at less cost
     for rows in (size for size in BUCKETS if size <= model.spec.max_batch):
         state = stack([model.open(sample(model)) for _ in range(rows)])
         best = math.inf  # what else runs on the machine can only add

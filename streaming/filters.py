@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import StreamingResponse
 
+from riverrun.models.contract import PITCHES
 from riverrun.streaming import replies, wire
 from riverrun.streaming.access import address, owner
 from riverrun.streaming.errors import AtCapacity, StreamError
@@ -62,7 +63,7 @@ async def convert(
     file: Recording,
     model: Name = "",
     voice: Name = "",
-    pitch: Annotated[float, Form(ge=-12, le=12)] = 0.0,
+    pitch: Annotated[float, Form(ge=PITCHES[0], le=PITCHES[1])] = 0.0,
     seed: Seed = 0,
     response_format: Kind = "same",
 ) -> StreamingResponse:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from riverrun.models.contract import PITCHES
 from riverrun.models.errors import InvalidRequest, ModelError
 from riverrun.streaming import sdp, wire
 from riverrun.streaming.access import address, owner
@@ -48,7 +49,7 @@ async def publish(
     pipeline: str,
     strength: Annotated[float | None, Query(ge=0, le=1)] = None,
     voice: str | None = None,
-    pitch: Annotated[float | None, Query(ge=-12, le=12)] = None,
+    pitch: Annotated[float | None, Query(ge=PITCHES[0], le=PITCHES[1])] = None,
     seed: Annotated[int | None, Query(ge=-(2**63), lt=2**63)] = None,
     stream: Stream = None,
 ) -> Response:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from riverrun.media import Chunk, ramp
 from riverrun.models import checkpoint, recording
-from riverrun.models.contract import Outputs, Port, Spec
+from riverrun.models.contract import PITCHES, Outputs, Port, Spec
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.rows import gather, present, spread
 from riverrun.models.speech.marking import Marker
@@ -54,8 +54,10 @@ class Request:
     mark: bool = True
 
     def __post_init__(self) -> None:
-        if not -OCTAVE <= self.pitch <= OCTAVE:
-            raise InvalidRequest(f"pitch is {self.pitch}, expected -12 to 12 semitones")
+        if not PITCHES[0] <= self.pitch <= PITCHES[1]:
+            raise InvalidRequest(
+                f"pitch is {self.pitch}, expected {PITCHES[0]:g} to {PITCHES[1]:g} semitones"
+            )
         if not -(2**63) <= self.seed < 2**63:
             raise InvalidRequest(f"seed is {self.seed}, expected a 64-bit signed integer")
         if self.voice and self.recording:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from riverrun.media import Chunk
+from riverrun.models.contract import PITCHES
 from riverrun.models.errors import ModelError
 from riverrun.models.registry import MODELS, for_task
 from riverrun.streaming.errors import AtCapacity
@@ -118,7 +119,7 @@ TASKS: dict[str, Task] = {
     "convert": Task(
         Grammar(
             "input",
-            {"model": text(1024), "voice": text(256), "pitch": number(-12, 12), "seed": SEED},
+            {"model": text(1024), "voice": text(256), "pitch": number(*PITCHES), "seed": SEED},
             tuple(FORMS),
         ),
         {"voice": "", "pitch": 0.0, "seed": 0},

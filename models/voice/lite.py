@@ -162,13 +162,13 @@ class ConvertLite:
 
     def _said(self, heard: tuple[Tensor, Tensor, Tensor], state: State) -> tuple[Tensor, State]:
         """What was heard, at the pitch that is wanted, in each row's voice."""
-        content, tone, ahead = heard
+        content, tone, pitch = heard
         semitones = torch.tensor(state["semitones"], device=self.device)
         sums = state["source"]
         shift = state["own"] + semitones / OCTAVE - sums[:, 0] / sums[:, 1].clamp_min(1)
         moved = (tone[..., 1:2] + shift[:, None, None]).clamp_min(0)
         tone = torch.cat([tone[..., :1], moved, tone[..., 2:]], dim=2)
-        wanted = (ahead[..., 1] + shift[:, None]).clamp_min(0)
+        wanted = (pitch[..., 1] + shift[:, None]).clamp_min(0)
         said: tuple[Tensor, State] = self.net(content, tone, wanted, self._turns(state), state["net"])
         return said
 
@@ -263,9 +263,9 @@ class ConvertLite:
         return stack([self.heard[name] for name in state["voice"]])
 
 
-def _followed(source: Tensor, ahead: Tensor) -> Tensor:
+def _followed(source: Tensor, pitch: Tensor) -> Tensor:
     """The sum and number of pitches of who speaks, of which old ones fade.  # [b, 2], [b, t, 2]"""
-    total = _summed(source, ahead)
+    total = _summed(source, pitch)
     return total * (MEMORY / total[:, 1:].clamp_min(MEMORY))
 
 

@@ -1,0 +1,1 @@
+"""Open-Sora video: transformers, autoencoders, samplers, conditioning, and streams of pictures."""

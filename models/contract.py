@@ -22,14 +22,16 @@ class Port:
     """One kind of media going into or out of a model.
 
     Units: `rate` in ticks a second (samples or frames); `hop` in ticks, the size of one step's chunk.
-    `channels` is what audio chunks hold, `[t, channels]`; pictures ignore it. A chunk of "times" `[n, 1]` says when
-    parts of a request end, in ticks of `rate`, beginning with part number `pts`.
+    `channels` is what audio chunks hold, `[t, channels]`; `size` is rows and columns of pictures, `[t, y, x, 3]`. A
+    chunk of "times" `[n, 1]` says when parts of a request end, or prompts begin, in ticks of `rate`, from part number
+    `pts` on.
     """
 
     kind: Literal["audio", "video", "times"]
     rate: int | Fraction
     hop: int
     channels: int = 1
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Spec:
     `symbols` are what a model that speaks is given; a filter that `converts` gives what is said in another voice.
     `voices` are those that either knows by name; one that converts and knows none wants a recording.
     Requests of all that convert have a `voice`, a `recording`, a `pitch`, a `seed` and a `mark`; what a model cannot do
-    of it, its request refuses.
+    of it, its request refuses. One that `shows` gives pictures of prompts, and times of when each prompt begins to
+    count; its requests are `Shown` of models/shown.py.
     """
 
     takes: Port | None
@@ -52,6 +55,7 @@ class Spec:
     symbols: str = ""
     voices: tuple[str, ...] = ()
     converts: bool = False
+    shows: bool = False
 
 
 class StreamModel(Protocol):

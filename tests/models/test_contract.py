@@ -11,8 +11,9 @@ from riverrun.models import ModelError, checking
 from riverrun.models.chain import Chain
 from riverrun.models.checking import HOPS, check_stream
 from riverrun.models.contract import Outputs
+from riverrun.models.shown import Shown
 from riverrun.models.state import State, load
-from tests.models.toys import Loudness, Smooth, Teller, Text
+from tests.models.toys import Loudness, Painter, Smooth, Teller, Text
 
 LOUD = [Loudness(), Loudness(0.5), Loudness(2)]
 SCRIPTS = [
@@ -33,6 +34,12 @@ def test_a_generator_keeps_the_promises() -> None:
     requests = [Text("the first"), Text("a second one", seed=1), Text("three words here", seed=2)]
     report = check_stream(Teller(), requests, SCRIPTS)
     assert report.max_difference < 1e-5 and report.pieces is not None and report.batch > 1
+
+
+def test_a_generator_of_pictures_keeps_the_promises() -> None:
+    requests = [Shown("a red ball", 1.0), Shown("a blue one", 0.5), Shown("green", 0.4)]
+    report = check_stream(Painter(), requests)
+    assert report.max_difference == 0 and report.batch > 1
 
 
 def test_a_chain_keeps_the_promises() -> None:

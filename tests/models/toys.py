@@ -1,4 +1,4 @@
-"""Two small models: a filter that looks ahead, and a generator that is told its text in pieces; and how one is run."""
+"""Small models: a filter that looks ahead, a generator of sound that is told its text in pieces, one of pictures."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from riverrun.media import Chunk
 from riverrun.models.contract import Outputs, Port, Spec, StreamModel
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.noise import noise_rows
+from riverrun.models.picture import pixels
+from riverrun.models.shown import Shown
 from riverrun.models.state import State
 
 
@@ -135,6 +137,89 @@ class Teller:
             state["text"][i], state["tick"][i] = rest, state["tick"][i] + len(data)
         state["phase"] = [0] * len(inputs)
         return outputs, state
+
+
+COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200), "white": (230, 230, 230)}
+
+
+class Painter:
+    """Shows the colour its prompt names, with a black bar that moves a pixel a frame; a chunk takes `evaluations`."""
+
+    request = Shown
+    evaluations = 2
+    most = 500  # characters of a prompt
+
+    def __init__(self, size: tuple[int, int] = (32, 48), rate: int = 12, hop: int = 3) -> None:
+        self.spec = Spec(None, (Port("video", rate, hop, size=size), Port("times", rate, 1)), shows=True)
+
+    def open(self, request: Shown) -> State:
+        self._check(request)
+        y, x = self.spec.gives[0].size
+        given = torch.zeros(1, y, x, 3, dtype=torch.uint8)
+        if request.picture:
+            picture = pixels(request.picture)
+            if picture.shape[:2] != (y, x):
+                raise InvalidRequest(f"picture is {picture.shape[:2]}, expected {(y, x)}")
+            given[0] = torch.from_numpy(picture.copy())
+        return {
+            "prompts": [[request.prompt]], "told": [0], "prompt": [""], "given": given,
+            "picture": [bool(request.picture)], "seconds": [request.seconds], "end": [request.end],
+            "frame": [0], "phase": [0],
+        }  # fmt: skip
+
+    def update(self, state: State, request: Shown) -> State:
+        if request.picture:
+            raise InvalidRequest("only the first request has a picture")
+        prompts = state["prompts"][0]
+        if request.prompt:
+            self._check(request)
+            prompts = [*prompts, request.prompt]
+        seconds = request.seconds or state["seconds"][0]
+        return {**state, "prompts": [prompts], "seconds": [seconds], "end": [request.end]}
+
+    def close(self, state: State) -> None:
+        pass
+
+    def key(self, state: State) -> Hashable:
+        return int(state["phase"][0])
+
+    def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
+        if state["phase"][0] + 1 < self.evaluations:
+            told = [self._begin(state, i) for i in range(len(inputs))]
+            state["phase"] = [phase + 1 for phase in state["phase"]]
+            return [(None, times) for times in told], state
+        state["phase"] = [0] * len(inputs)
+        return [self._paint(state, i) for i in range(len(inputs))], state
+
+    def _begin(self, state: State, i: int) -> Chunk | None:
+        """Take the last prompt that waits, and tell of all of them when they begin."""
+        waiting, told, rate = state["prompts"][i], state["told"][i], self.spec.gives[0].rate
+        if not waiting:
+            return None
+        state["prompt"][i], state["prompts"][i] = waiting[-1], []
+        state["told"][i] = told + len(waiting)
+        return Chunk(np.full((len(waiting), 1), state["frame"][i], np.float32), told, rate)
+
+    def _paint(self, state: State, i: int) -> tuple[Chunk, Chunk | None]:
+        port, frame = self.spec.gives[0], state["frame"][i]
+        (y, x), total = port.size, round(state["seconds"][i] * port.rate)
+        count = min(port.hop, total - frame) if total else port.hop
+        made = np.empty((count, y, x, 3), np.uint8)
+        made[:] = next((c for name, c in COLOURS.items() if name in state["prompt"][i]), (128, 128, 128))
+        for k in range(count):
+            made[k, :, (frame + k) % x] = 0
+            if state["picture"][i] and frame + k == 0:
+                made[k] = state["given"][i].numpy()
+        last = state["end"][i] or (total > 0 and frame + count >= total)
+        state["frame"][i] = frame + count
+        times = Chunk(np.zeros((0, 1), np.float32), state["told"][i], port.rate, last=True) if last else None
+        return Chunk(made, frame, port.rate, last=last), times
+
+    def _check(self, request: Shown) -> None:
+        if not request.prompt.strip():
+            raise InvalidRequest("prompt is empty, expected what is to be seen")
+        if len(request.prompt) > self.most:
+            raise InvalidRequest(f"prompt has {len(request.prompt)} characters, expected up to {self.most}")
 
 
 def stream(

@@ -1,0 +1,196 @@
+"""STDiT3, the transformer of Open-Sora 1.2: the velocity of latent video, given a caption.
+
+    caption ── mlp ─────────┬──────────────────┐
+    time + rate ── adaLN ───┼──────────┐       │
+    x ── patches + places ── [within frames ── along time] x depth ── adaLN ── velocity
+                                                   │
+                                   earlier frames ─┘
+
+Only the attention along time mixes frames, so a stream needs no more of earlier ones than its keys and values, and
+frames may each have a time of their own. What depends on the caption alone is worked out once by `read`.
+Letters: b session, f latent frame, s patch of a frame, n caption token, c latent channel, d width, h head.
+Source: arXiv 2412.20404 (Open-Sora); module names as published.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from riverrun.models.state import State
+from riverrun.models.video.blocks import Block, FinalLayer, spread, within
+from riverrun.models.video.embedding import (
+    CaptionEmbedder,
+    PatchEmbed,
+    Rotary,
+    ScalarEmbedder,
+    grid,
+    padded,
+    places,
+    unpatch,
+)
+from riverrun.models.video.timeline import Lane, Memory, Timeline
+
+
+@dataclass(frozen=True)
+class Config:
+    """The shape of the transformer: `text` and `latent` are the channels it is given, `ratio` widens feed-forward.
+
+    `tokens` are the rows of the caption that says nothing, `square` is the side in pixels of the picture whose
+    patches lie at whole places. With `sigma` twice the channels come out, and only the first half is the velocity.
+    `legacy` rounds times, rates and places as the published code does in half precision.
+    Raises ValueError for sizes that are not positive or heads that do not divide the width into even parts.
+    """
+
+    width: int = 1152
+    depth: int = 28
+    heads: int = 16
+    ratio: float = 4.0
+    text: int = 4096
+    tokens: int = 300
+    latent: int = 4
+    patch: int = 2
+    square: int = 512
+    sigma: bool = True
+    normed: bool = True
+    legacy: bool = False
+
+    def __post_init__(self) -> None:
+        sizes = (
+            self.width,
+            self.depth,
+            self.heads,
+            self.text,
+            self.tokens,
+            self.latent,
+            self.patch,
+            self.square,
+        )
+        if min(*sizes, self.inner) < 1:
+            raise ValueError(f"sizes of the transformer are {sizes}, and {self.inner}, expected at least 1")
+        if self.width % (2 * self.heads) or self.width % 4:
+            raise ValueError(
+                f"width {self.width} does not divide into {self.heads} heads of even width, or by 4"
+            )
+
+    @property
+    def inner(self) -> int:
+        """Channels inside feed-forward."""
+        return int(self.width * self.ratio)
+
+    @property
+    def out(self) -> int:
+        """Channels that come out."""
+        return self.latent * (2 if self.sigma else 1)
+
+
+XL_2 = Config()
+WIDE_2 = replace(XL_2, width=1872, heads=26)  # "3B/2"
+
+
+class STDiT3(nn.Module):
+    """The network of one Config. Begins as published: attention along time adds nothing at first."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        d, self.config = config.width, config
+        self.rope = Rotary(d // config.heads, config.legacy)
+        self.x_embedder = PatchEmbed(config.latent, d, config.patch)
+        self.t_embedder, self.fps_embedder = ScalarEmbedder(d), ScalarEmbedder(d)
+        self.t_block = nn.Sequential(nn.SiLU(), nn.Linear(d, 6 * d))
+        self.y_embedder = CaptionEmbedder(config.text, d, config.tokens)
+        self.spatial_blocks, self.temporal_blocks = (
+            nn.ModuleList(Block(d, config.heads, config.inner, config.normed) for _ in range(config.depth))
+            for _ in range(2)
+        )
+        self.final_layer = FinalLayer(d, config.patch**2 * config.out)
+        draw(self)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.final_layer.linear.weight.dtype
+
+    def read(self, captions: Tensor, mask: Tensor | None = None, dropped: Tensor | None = None) -> State:
+        """What the blocks need of captions, once for all evaluations.
+
+        `mask` is true for the tokens there are, None for all; where `dropped` is true the caption that says nothing
+        is read instead, as many tokens of it as the mask has.
+        Shapes: captions `[b, n, text]`, mask `[b, n]`, dropped `[b]`.
+        """
+        y = self.y_embedder(captions, dropped)
+        pairs = zip(self.spatial_blocks, self.temporal_blocks, strict=True)
+        words = [block.cross_attn.read(y) for pair in pairs for block in pair]  # type: ignore[union-attr, operator]
+        return {"words": torch.stack(words, dim=1)} | ({} if mask is None else {"mask": mask.bool()})
+
+    def forward(
+        self,
+        x: Tensor,
+        time: Tensor,
+        caption: State,
+        fps: Tensor,
+        size: tuple[float, float],
+        noisy: Tensor | None = None,
+        timeline: Timeline | None = None,
+    ) -> tuple[Tensor, Memory | None]:
+        """What comes of x, in float32: velocities towards the data, and with `sigma` as many channels more.
+
+        `time` is 0 (clean) to 1000, for all frames or for each; `caption` is what `read` gave; `fps` is the rate
+        of the pixels, 120 for a picture; `size` is theirs, (height, width). `noisy` is false for frames that are
+        known: they have time 0, and are normed twice in the end, as published. Without a `timeline` frames follow
+        each other and see all others; one that says `remember` gives a memory of these frames, too.
+        Shapes: x `[b, c, f, y, x]`, time `[b]` or `[b, f]`, fps `[b]`, noisy `[b, f]` -> `[b, out, f, y, x]`.
+        Raises ValueError for a timeline of other frames.
+        """
+        (f, y, w), patch = x.shape[2:], self.config.patch
+        x = padded(x, patch)
+        rows = x.shape[3] // patch
+        now, known, six = self.conditions(time, fps, noisy)
+        h = self.x_embedder(x)
+        h = h + self.places(rows, h.shape[2] // rows, size).to(h)
+        lane = Lane.of(timeline, f, self.rope, h)
+        words = spread(caption)
+        for i, (space, course) in enumerate(zip(self.spatial_blocks, self.temporal_blocks, strict=True)):
+            h = space(h, six, words[2 * i], within)
+            h = course(h, six, words[2 * i + 1], partial(lane.along, i))
+        made = unpatch(self.final_layer(h, now, known, noisy), rows, patch)
+        return made[..., :y, :w].float(), lane.memory(len(x))
+
+    def conditions(
+        self, time: Tensor, fps: Tensor, noisy: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Of the last layer, for frames that are noisy and those that are not, and of all blocks.
+
+        Shapes: time `[b]` or `[b, f]`, fps `[b]`, noisy `[b, f]` -> `[b, 1 or f, d]` twice, `[b, 1 or f, 6, d]`.
+        """
+        time = time.float() if time.ndim == 2 else time.float()[:, None]
+        if self.config.legacy:
+            time, fps = time.to(self.dtype), fps.to(self.dtype)
+        rate = self.fps_embedder(fps)[:, None]
+        now = self.t_embedder(time) + rate
+        six = self.t_block(now)
+        if noisy is None:
+            return now, None, rearrange(six, "b f (k d) -> b f k d", k=6)
+        known = self.t_embedder(torch.zeros_like(time[:, :1])) + rate
+        six = torch.where(noisy[..., None], six, self.t_block(known))
+        return now, known, rearrange(six, "b f (k d) -> b f k d", k=6)
+
+    def places(self, h: int, w: int, size: tuple[float, float]) -> Tensor:
+        """Where patches lie, the same in all frames.  # [h w, d]"""
+        rates = self.dtype if self.config.legacy else torch.float32
+        device = self.final_layer.linear.weight.device
+        return places(*grid(h, w, size, self.config.square, device), self.config.width, rates)
+
+
+def draw(model: STDiT3) -> None:
+    """Begin at random as published, with blocks along time that change nothing."""
+    silent = [*model.fps_embedder.mlp[2:].modules()]
+    for block in model.temporal_blocks:
+        assert isinstance(block, Block)
+        silent += [block.attn.proj, block.cross_attn.proj, block.mlp.fc2]
+    for part in model.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.zeros_(part.weight) if part in silent else nn.init.xavier_uniform_(part.weight)
+            nn.init.zeros_(part.bias)
+    nn.init.normal_(next(model.fps_embedder.parameters()), std=0.02)

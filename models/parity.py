@@ -28,6 +28,7 @@ class Kind:
 KINDS = {
     "longcat": Kind("riverrun.models.speech.parity", 2e-4),
     "xvc": Kind("riverrun.models.voice.parity", 1e-5),
+    "opensora.stdit3": Kind("riverrun.models.video.parity", 1e-5),
 }
 
 

@@ -1,0 +1,92 @@
+"""Recordings of Open-Sora beside what these modules compute: transformers, samplers, autoencoders."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from riverrun.models.checkpoint import read
+from riverrun.models.errors import CheckpointError
+from riverrun.models.parity import Pair
+from riverrun.models.video.embedding import padded, turn_pairs
+from riverrun.models.video.published import assemble, described, parse
+
+Tensors = dict[str, Tensor]
+HALF = 5e-2  # relative L2 of what was recorded in bfloat16, which rounds differently on every machine
+
+
+def recorded(folder: Path) -> Iterator[Pair]:
+    """Every tensor in outputs.safetensors of a folder, with ours.
+
+    Raises CheckpointError for missing files, inputs, or recorded tensors that nothing here computes.
+    """
+    told = described(folder / "config.json")
+    kind = str(told["kind"]).removeprefix("opensora.")
+    weights, given, theirs = (
+        read(folder / f"{name}.safetensors")[1] for name in ("weights", "inputs", "outputs")
+    )
+    try:
+        config = told["config"]
+        ours = CASES[kind](config, weights, given, folder, told.get("notes") or {})
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}: the recording lacks {error}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    if left := sorted(set(theirs) - set(ours)):
+        raise CheckpointError(f"{folder}: no code here computes {', '.join(left[:5])}")
+    for name, value in theirs.items():
+        yield Pair(name, ours[name], value, HALF if "bf16" in name else None)
+
+
+def _size(given: Tensors, case: str = "") -> tuple[float, float]:
+    """Height and width in pixels: those of the first row count for all."""
+    return float(given[f"{case}height"][0]), float(given[f"{case}width"][0])
+
+
+def _rows(value: Tensor, count: int) -> Tensor:
+    """As many rows as there are in a batch, the block of those given repeated."""
+    return value.repeat(count // len(value), *[1] * (value.ndim - 1))
+
+
+def _stdit3(config: Any, weights: Tensors, given: Tensors, folder: Path, notes: Any) -> Tensors:
+    shape = parse(config, "stdit3")
+    model: Any = assemble(shape, "stdit3", weights, folder)
+
+    def case(name: str, masked: bool = True, noisy: Tensor | None = None, net: Any = model) -> Tensor:
+        """One forward, with the inputs of a case where it has its own and else of the first."""
+
+        def one(key: str) -> Tensor:
+            return given.get(f"{name}.{key}", given.get(f"a.{key}"))  # type: ignore[return-value]
+
+        latents = one("x")
+        captions, mask = one("y")[:, 0], _rows(one("mask"), len(latents)) if masked else None
+        size = _size({"height": one("height"), "width": one("width")})
+        fps = _rows(one("fps"), len(latents))
+        y: Tensor = net(latents, one("timestep"), net.read(captions, mask), fps, size, noisy)[0]
+        return y
+
+    half: Any = assemble(replace(shape, legacy=True), "stdit3", weights, folder).to(torch.bfloat16)
+    x = padded(given["a.x"], shape.patch)
+    h, w = (n // shape.patch for n in x.shape[3:])
+    return {
+        "a_plain": case("a"),
+        "b_xmask": case("b", noisy=given["b.x_mask"].bool()),
+        "c_nomask_text": case("c", masked=False),
+        "d_image": case("d"),
+        "e_cfg": case("e"),
+        "f_bf16": case("f", net=half),
+        f"f_bf16_pos_emb_{h}x{w}": half.places(h, w, _size(given, "a.")).to(torch.bfloat16)[None],
+        f"pos_emb_{h}x{w}": model.places(h, w, _size(given, "a."))[None],
+        "t_emb": model.t_embedder(given["a.timestep"]),
+        "fps_emb": model.fps_embedder(given["a.fps"]),
+        "x_emb": model.x_embedder(x).flatten(1, 2),
+        "rope_q": turn_pairs(given["rope_q"], model.rope(torch.arange(given["rope_q"].shape[2]))),
+    }
+
+
+CASES: dict[str, Callable[[Any, Tensors, Tensors, Path, Any], Tensors]] = {
+    "stdit3": _stdit3,
+}

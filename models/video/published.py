@@ -1,0 +1,110 @@
+"""Open-Sora's transformers as they are published: configs by their names, weights as they are.
+
+Source: the releases of Open-Sora 1.0 to 2.0 and their config.json; arXiv 2412.20404, arXiv 2503.09642.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from riverrun.models.checkpoint import build, fill, gather, on_meta
+from riverrun.models.errors import CheckpointError
+from riverrun.models.video import stdit3
+
+NOTHING = "y_embedder.y_embedding"  # the caption that says nothing, of which there may be more or fewer rows
+
+
+@dataclass(frozen=True)
+class Version:
+    """One network: how its config calls what ours does, and what is the same in all that were published."""
+
+    network: Callable[[Any], nn.Module]
+    config: type
+    names: Mapping[str, str]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()  # prefixes of tensors that are worked out anew
+
+
+STDIT = {
+    "width": "hidden_size", "depth": "depth", "heads": "num_heads", "ratio": "mlp_ratio",
+    "text": "caption_channels", "tokens": "model_max_length", "latent": "in_channels", "patch": "patch_size",
+    "sigma": "pred_sigma",
+}  # fmt: skip
+VERSIONS = {
+    "stdit3": Version(
+        stdit3.STDiT3,
+        stdit3.Config,
+        STDIT | {"square": "input_sq_size", "normed": "qk_norm"},
+        {"skip_y_embedder": False},
+        ("pos_embed",),
+    ),
+}
+
+
+def parse(told: Mapping[str, Any], version: str) -> Any:
+    """The Config of a published config; what it leaves out is as published, what is not of its shape is ignored.
+
+    Raises CheckpointError for what is not of its type, or of a variant that was never published.
+    """
+    kind = VERSIONS[version]
+    other = [f"{k} is {told[k]!r}, expected {v!r}" for k, v in kind.fixed.items() if told.get(k, v) != v]
+    values = {ours: told[theirs] for ours, theirs in kind.names.items() if theirs in told}
+    if isinstance(patch := values.get("patch"), list | tuple):
+        if len(patch) != 3 or patch[0] != 1 or patch[1] != patch[2]:
+            other.append(f"patch_size is {patch}, expected 1 frame and as many rows as columns")
+        values["patch"] = patch[-1] if patch else None
+    if other:
+        raise CheckpointError(f"{'; '.join(other)}: of {version} only the published variant is known")
+    return build(kind.config, values)
+
+
+def assemble(config: Any, version: str, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
+    """The network of a config with published weights, in float32, for inference.
+
+    Where the weights have fewer rows of the caption that says nothing, its last one is repeated; more are cut.
+    Raises CheckpointError for what is missing, unexpected or mis-shaped.
+    """
+    kind = VERSIONS[version]
+    model = on_meta(lambda: kind.network(config))
+    kept = {name: v for name, v in tensors.items() if not name.startswith(kind.dropped or ("\0",))}
+    if (rows := kept.get(NOTHING)) is not None and rows.ndim == 2 and len(rows):
+        kept[NOTHING] = rows[torch.arange(config.tokens).clamp_max(len(rows) - 1)]
+    fill(model, kept, path)
+    return model.eval().requires_grad_(False)
+
+
+def load(path: Path, version: str = "stdit3", device: str = "cpu", dtype: str = "float32") -> Any:
+    """A transformer from its folder, or from a weights file or an index beside its config.json, for inference.
+
+    `dtype` is what it computes in: float32 or bfloat16. Raises CheckpointError for what is missing, unexpected,
+    mis-shaped, or of a variant that is not known.
+    """
+    if version not in VERSIONS or dtype not in ("float32", "bfloat16"):
+        raise CheckpointError(
+            f"version {version!r} in {dtype!r}, expected one of {', '.join(VERSIONS)} in float32 or bfloat16"
+        )
+    single = path.suffix in (".safetensors", ".json") and not path.is_dir()
+    told = described((path.parent if single else path) / "config.json")
+    try:
+        config = parse(told, version)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return assemble(config, version, gather(path), path).to(device, getattr(torch, dtype))
+
+
+def described(path: Path) -> dict[str, Any]:
+    """A config.json. Raises CheckpointError."""
+    try:
+        told = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a config: {error}") from error
+    if not isinstance(told, dict):
+        raise CheckpointError(f"{path} holds {told!r:.40}, expected an object")
+    return told

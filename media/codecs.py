@@ -1,8 +1,8 @@
 """Codecs as pairs: an Encoder turns chunks into packets, a Decoder packets into chunks; ticks stay what they were."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -18,8 +18,15 @@ AUDIO = {
 }
 VIDEO = {"h264": ("libx264", "h264"), "vp8": ("libvpx", "vp8")}
 FORMATS = ("flt", "fltp", "s16", "s16p")  # of samples, as encoders like them, best first
+BT709 = {**dict.fromkeys(("colorspace", "color_primaries", "color_trc"), "bt709"), "color_range": "tv"}
 FAST = {
-    "libx264": {"tune": "zerolatency", "preset": "veryfast"},
+    "libx264": {
+        "tune": "zerolatency",
+        "preset": "veryfast",
+        "profile": "baseline",
+        "forced-idr": "1",  # a key frame that is asked for is one to begin at
+        **BT709,
+    },
     "libvpx": {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"},
 }
 
@@ -53,6 +60,7 @@ class Encoder:
         import av
 
         self.rate, self.ticks, self.video = rate, 0, codec in VIDEO
+        self.matrix: Literal["bt601", "bt709"] = "bt709" if codec == "h264" else "bt601"
         self.layout = {1: "mono", 2: "stereo"}.get(channels, f"{channels}c")
         name = _known(codec)[0]
         try:
@@ -63,6 +71,7 @@ class Encoder:
             if self.video:
                 self.context.height, self.context.width = size
                 self.context.pix_fmt, self.context.framerate = "yuv420p", Fraction(rate)
+                self.context.flags |= int(av.codec.context.Flags.global_header) if codec == "h264" else 0
             else:
                 offered = [f.name for f in self.context.codec.audio_formats or []]
                 self.context.format = next((f for f in FORMATS if f in offered), "s16")
@@ -79,9 +88,9 @@ class Encoder:
         data = self.context.extradata
         return None if data is None else bytes(data)
 
-    def encode(self, chunk: Chunk) -> list[Coded]:
-        """Take the next ticks; nothing may come out yet."""
-        made = [p for frame in self._frames(chunk) for p in self.context.encode(frame) if p.size]
+    def encode(self, chunk: Chunk, key: bool = False) -> list[Coded]:
+        """Take the next ticks; nothing may come out yet. `key` has the first picture be a key frame."""
+        made = [p for frame in self._frames(chunk, key) for p in self.context.encode(frame) if p.size]
         self.ticks += len(chunk)
         return [self._coded(p) for p in made]
 
@@ -89,19 +98,20 @@ class Encoder:
         """End the stream; the last packet covers no tick beyond it."""
         return [self._coded(p) for p in self.context.encode(None) if p.size]
 
-    def _frames(self, chunk: Chunk) -> list[Any]:
+    def _frames(self, chunk: Chunk, key: bool) -> list[Any]:
         import av
 
-        if not self.video:
-            packed = np.ascontiguousarray(np.clip(chunk.data, -1, 1), np.float32).reshape(1, -1)
-            frames: list[Any] = [av.AudioFrame.from_ndarray(packed, "flt", self.layout)] if len(chunk) else []
-            for frame in frames:
-                frame.sample_rate = int(self.rate)
-        else:
-            frames = [av.VideoFrame.from_ndarray(picture, "rgb24") for picture in chunk.data]
-        for i, frame in enumerate(frames):
-            frame.pts, frame.time_base = self.ticks + i, 1 / Fraction(self.rate)
-        return frames
+        if self.video:
+            made = frames(replace(chunk, pts=self.ticks), self.matrix)
+            if key and made:
+                made[0].pict_type = av.video.frame.PictureType.I
+            return made
+        if not len(chunk):
+            return []
+        packed = np.ascontiguousarray(np.clip(chunk.data, -1, 1), np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, "flt", self.layout)
+        frame.sample_rate, frame.pts, frame.time_base = int(self.rate), self.ticks, 1 / Fraction(self.rate)
+        return [frame]
 
     def _coded(self, packet: Any) -> Coded:
         scale = Fraction(self.rate) * packet.time_base
@@ -173,6 +183,30 @@ class Decoder:
         chunk = Chunk(data, max(self.next, start), self.rate)
         self.next = max(self.next, chunk.end)
         return chunk
+
+
+def even(size: tuple[int, int]) -> tuple[int, int]:
+    """The rows and columns that 4:2:0 makes of a size: an odd number and its next."""
+    return size[0] + size[0] % 2, size[1] + size[1] % 2
+
+
+def frames(chunk: Chunk, matrix: Literal["bt601", "bt709"] = "bt601") -> list[Any]:
+    """Pictures as PyAV's frames in 4:2:0; a row or column that lacks its pair is doubled.
+
+    `matrix` is what their colours are coded by: BT.601 is what VP8 means, and calls that say nothing.
+    """
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    _, rows, columns, _ = chunk.data.shape
+    data = np.pad(chunk.data, ((0, 0), (0, rows % 2), (0, columns % 2), (0, 0)), "edge")
+    space, made = Colorspace.ITU709 if matrix == "bt709" else Colorspace.ITU601, []
+    for i, picture in enumerate(data):
+        rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+        frame = rgb.reformat(format="yuv420p", dst_colorspace=space, dst_color_range=ColorRange.MPEG)
+        frame.pts, frame.time_base = chunk.pts + i, 1 / Fraction(chunk.rate)
+        made.append(frame)
+    return made
 
 
 def _known(codec: str) -> tuple[str, str]:

@@ -56,13 +56,12 @@ class Reader:
         Raises UnsupportedMedia or CorruptMedia.
         """
         self.limits = limits
-        self.name = str(source) if isinstance(source, str | Path) else "the input"
-        own = isinstance(source, str | Path | bytes)
-        self.file = _Counted(_open(source, self.name, limits), self.name, limits.bytes, own)
+        self.file = _counted(source, limits)
+        self.name = self.file.name
         self.heard, self.until = 0, sys.maxsize  # ticks so far, and at most
         self.stated = False  # whether the header says how long the sound is, rather than FFmpeg guessing
         try:
-            with self._errors("cannot be opened"):
+            with _told(self.file, "cannot be opened"):
                 self.container = _demux(self.file, format)
             self._check()
         except MediaError:
@@ -169,7 +168,7 @@ class Reader:
         Raises CorruptMedia or UnsupportedMedia as soon as something is wrong or a limit is passed.
         """
         convert, ticks, rate = self._converter(), 0, self.audio.rate
-        with self._errors("is damaged"):
+        with _told(self.file, "is damaged"):
             for packet in self.container.demux():
                 if packet.stream.index != self.stream.index:
                     if packet.size:
@@ -239,20 +238,6 @@ class Reader:
         if declared is not None and seconds < declared - max(SHORT_S, 0.02 * declared):
             raise CorruptMedia(f"{self.name} ends after {seconds:.2f} of {declared:.2f} s: it is truncated")
 
-    @contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
-        """Turn what FFmpeg says into ours."""
-        import av
-
-        try:
-            yield
-        except (av.FFmpegError, ValueError, EOFError, MemoryError, OverflowError) as error:
-            if self.file.refused is None:
-                text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-                raise CorruptMedia(f"{self.name} {what}: {text}") from error
-        if self.file.refused is not None:
-            raise self.file.refused
-
 
 class _Counted:
     """A file that refuses to be read beyond a number of bytes.
@@ -310,6 +295,41 @@ class _Counted:
     def close(self) -> None:
         if self.own:
             self.file.close()
+
+
+def _counted(source: Source, limits: Limits) -> _Counted:
+    name = str(source) if isinstance(source, str | Path) else "the input"
+    own = isinstance(source, str | Path | bytes)
+    return _Counted(_open(source, name, limits), name, limits.bytes, own)
+
+
+@contextmanager
+def _told(file: _Counted, what: str) -> Iterator[None]:
+    """Turn what FFmpeg says into ours."""
+    import av
+
+    try:
+        yield
+    except (av.FFmpegError, ValueError, EOFError, MemoryError, OverflowError) as error:
+        if file.refused is None:
+            text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise CorruptMedia(f"{file.name} {what}: {text}") from error
+    if file.refused is not None:
+        raise file.refused
+
+
+@contextmanager
+def opened(source: Source, limits: Limits = DEFAULT) -> Iterator[tuple[Any, str]]:
+    """The container of any file as PyAV has it, and a name for it, closed at the end.
+
+    Raises UnsupportedMedia or CorruptMedia for whatever FFmpeg finds wrong until then.
+    """
+    file = _counted(source, limits)
+    try:
+        with _told(file, "is damaged"), _demux(file, None) as container:
+            yield container, file.name
+    finally:
+        file.close()
 
 
 def _open(source: Source, name: str, limits: Limits) -> BinaryIO:

@@ -64,10 +64,11 @@ class Writer:
         self.rate = rate or (like.audio.rate if like else 0)
         self.channels = channels or (like.audio.channels if like else 0)
         self.path = Path(target) if isinstance(target, str | Path) else None
+        self.name = self.path or "the output"
         self.part = None if self.path is None else part_of(self.path)
         self.copies: dict[int, Any] = {}
         try:
-            with self._errors():
+            with writing(self.name):
                 self._begin(target if self.part is None else str(self.part), format, codec, bitrate)
         except BaseException:
             self.discard()
@@ -210,7 +211,7 @@ class Writer:
 
     def put(self, item: Chunk | Packet) -> None:
         """Write the next sound, or copy a packet. Raises UnsupportedMedia if that fails."""
-        with self._errors():
+        with writing(self.name):
             if isinstance(item, Chunk):
                 if len(item):
                     self._encode(self._frame(item))
@@ -235,7 +236,7 @@ class Writer:
     def close(self) -> None:
         """Finish; the file now appears under its name. Raises UnsupportedMedia if that fails."""
         try:
-            with self._errors():
+            with writing(self.name):
                 self._encode(None)
                 self.container.close()
                 if self.path is not None and self.part is not None:
@@ -260,18 +261,19 @@ class Writer:
         self.notes.append(text)
         log.warning("%s", text)
 
-    @contextmanager
-    def _errors(self) -> "Iterator[None]":
-        import av
 
-        name = self.path or "the output"
-        try:
-            yield
-        except BrokenPipeError:
-            raise
-        except (av.FFmpegError, OSError, ValueError) as error:
-            text = getattr(error, "strerror", None) or str(error)
-            raise UnsupportedMedia(f"{name} cannot be written: {text}") from error
+@contextmanager
+def writing(name: object) -> "Iterator[None]":
+    """Turn what goes wrong while something of a name is written into UnsupportedMedia."""
+    import av
+
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (av.FFmpegError, OSError, ValueError) as error:
+        text = getattr(error, "strerror", None) or str(error)
+        raise UnsupportedMedia(f"{name} cannot be written: {text}") from error
 
 
 def part_of(path: Path) -> Path:

@@ -29,6 +29,8 @@ KINDS = {
     "longcat": Kind("riverrun.models.speech.parity", 2e-4),
     "xvc": Kind("riverrun.models.voice.parity", 1e-5),
     "opensora.stdit3": Kind("riverrun.models.video.parity", 1e-5),
+    "opensora.rflow": Kind("riverrun.models.video.parity", 2e-5),
+    "opensora.vae_temporal": Kind("riverrun.models.video.parity", 1e-6),
 }
 
 

@@ -12,7 +12,9 @@ from riverrun.models.checkpoint import read
 from riverrun.models.errors import CheckpointError
 from riverrun.models.parity import Pair
 from riverrun.models.video.embedding import padded, turn_pairs
-from riverrun.models.video.published import assemble, described, parse
+from riverrun.models.video.published import assemble, described, parse, temporal
+from riverrun.models.video.resolutions import FRAMES, RESOLUTIONS, shift_frames
+from riverrun.models.video.rflow import grid, guided, losses, mixed, ratio, sample, shifted
 
 Tensors = dict[str, Tensor]
 HALF = 5e-2  # relative L2 of what was recorded in bfloat16, which rounds differently on every machine
@@ -87,6 +89,64 @@ def _stdit3(config: Any, weights: Tensors, given: Tensors, folder: Path, notes: 
     }
 
 
+def _rflow(config: Any, weights: Tensors, given: Tensors, folder: Path, notes: Any) -> Tensors:
+    """Runs of the sampler with the draws that were recorded, shifted times, and losses."""
+    shape = parse(config, "stdit3")
+    model: Any = assemble(shape, "stdit3", weights, folder)
+    z, mask = given["z"], _rows(given["text_mask"], len(given["z"]))
+    captions, args = given["y"][:, 0], {k: torch.tensor(v) for k, v in notes["args"].items()}
+    caption, without = (
+        model.read(captions, mask, torch.full((len(z),), dropped)) for dropped in (False, True)
+    )
+    size, fps = _size(args), _rows(args["fps"], len(z))
+    velocity = guided(model, caption, without, fps, size, notes["cfg_scale"] - 1)
+    times = grid(notes["steps"], ratio(size, shift_frames(int(args["num_frames"][0]))))
+
+    def run(mask: Tensor | None) -> Tensor:
+        return sample(velocity, z, times, lambda step: given["noise_per_step"][step], mask)
+
+    made = {"plain": run(None)} | {name: run(given[name]) for name in ("mask0", "mask_edit")}
+    return made | _training(model, given) | _shifts(given["tt_base"])
+
+
+def _training(model: Any, given: Tensors) -> Tensors:
+    data, noise, time = (given[f"train_{name}"] for name in ("x0", "noise", "t"))
+    caption = model.read(given["train.y"][:, 0], given["train.mask"])
+    noisy, made = given["train_mask"].bool(), Tensors()
+    x = mixed(data, noise, time)
+    for name, known in (("train_loss", None), ("train_loss_mask", noisy)):
+        held = x if known is None else torch.where(known[:, None, :, None, None], x, data)
+        told = model(held, time, caption, given["train.fps"], _size(given, "train."), known)[0]
+        made[name] = losses(told[:, : data.shape[1]], data, noise, known)
+    return made
+
+
+def _shifts(times: Tensor) -> Tensors:
+    """Of every landscape size and frame count, by the names they were recorded with."""
+    sizes, counts = [RESOLUTIONS[name]["9:16"] for name in RESOLUTIONS], (1, *FRAMES.values())
+    return {
+        f"tt_{name}{count}": shifted(times, ratio(size, shift_frames(count)))
+        for name, size in zip(RESOLUTIONS, sizes, strict=True)
+        for count in counts
+    }
+
+
+def _temporal(config: Any, weights: Tensors, given: Tensors, folder: Path, notes: Any) -> Tensors:
+    model = temporal(config, weights, folder)
+    made = Tensors()
+    for name, x in given.items():
+        count = name.removeprefix("x")
+        mean, spread = model.encode(x)
+        made |= {
+            f"mean{count}": mean,
+            f"logvar{count}": spread,
+            f"dec{count}": model.decode(mean, x.shape[2]),
+        }
+    return made
+
+
 CASES: dict[str, Callable[[Any, Tensors, Tensors, Path, Any], Tensors]] = {
     "stdit3": _stdit3,
+    "rflow": _rflow,
+    "vae_temporal": _temporal,
 }

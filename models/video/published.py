@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from riverrun.models.checkpoint import build, fill, gather, on_meta
 from riverrun.models.errors import CheckpointError
 from riverrun.models.video import stdit3
+from riverrun.models.video.temporal import TemporalConfig, TemporalVae
+from riverrun.models.video.vae import Config as VaeConfig
+from riverrun.models.video.vae import VideoVae
 
 NOTHING = "y_embedder.y_embedding"  # the caption that says nothing, of which there may be more or fewer rows
 
@@ -95,6 +98,38 @@ def load(path: Path, version: str = "stdit3", device: str = "cpu", dtype: str = 
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return assemble(config, version, gather(path), path).to(device, getattr(torch, dtype))
+
+
+VAE = {"group": "micro_frame_size", "batch": "micro_batch_size", "shift": "shift", "scale": "scale"}
+TEMPORAL = {
+    "latent": "latent_embed_dim", "width": "filters", "multipliers": "channel_multipliers",
+    "depth": "num_res_blocks", "halved": "temporal_downsample", "groups": "num_groups",
+}  # fmt: skip
+
+
+def load_vae(path: Path, device: str = "cpu", dtype: str = "float32") -> VideoVae:
+    """The video autoencoder of Open-Sora 1.2 from its folder or its weights file, for inference.
+
+    Raises CheckpointError for what is missing, unexpected or mis-shaped.
+    """
+    folder = path if path.is_dir() else path.parent
+    told = described(folder / "config.json") if (folder / "config.json").exists() else {}
+    config = build(VaeConfig, {ours: told[theirs] for ours, theirs in VAE.items() if theirs in told})
+    model = on_meta(lambda: VideoVae(config))
+    assert isinstance(model, VideoVae)
+    fill(model, gather(path), path)
+    return model.eval().requires_grad_(False).to(device, getattr(torch, dtype))
+
+
+def temporal(told: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> TemporalVae:
+    """The autoencoder along time alone, of a published config. Raises CheckpointError."""
+    config = build(
+        TemporalConfig, {ours: told[theirs] for ours, theirs in TEMPORAL.items() if theirs in told}
+    )
+    model = on_meta(lambda: TemporalVae(config))
+    assert isinstance(model, TemporalVae)
+    fill(model, tensors, path)
+    return model.eval().requires_grad_(False)
 
 
 def described(path: Path) -> dict[str, Any]:

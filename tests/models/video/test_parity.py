@@ -11,7 +11,7 @@ from riverrun.models import CheckpointError
 from riverrun.models.parity import compare
 from tests.models.video.conftest import unpack
 
-RECORDED = {"stdit3": 12}
+RECORDED = {"stdit3": 12, "rflow": 10}
 
 
 @pytest.mark.parametrize("kind", RECORDED)

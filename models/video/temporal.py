@@ -1,7 +1,8 @@
 """The autoencoder along time of Open-Sora 1.2: latents of single pictures, four to one, and back.
 
 Convolutions see a frame and those before it, norms all frames that are given at once. Time is padded in front with
-zeros, so that a picture alone, or the first of a group, is the last of four. Letters: b session, c channel, f frame, y and x rows and columns.
+zeros, so that a picture alone, or the first of a group, is the last of four.
+Letters: b session, c channel, f frame, y and x rows and columns.
 Source: arXiv 2412.20404 (Open-Sora), section on the autoencoder; arXiv 2310.05737 (MAGVIT-v2); names as published.
 """
 

@@ -108,7 +108,8 @@ class VideoVae(nn.Module):
         self.spatial_vae = nn.ModuleDict({"module": spatial(config.spatial)})
         self.temporal_vae = TemporalVae(config.temporal)
         for name in ("scale", "shift"):
-            self.register_buffer(name, torch.tensor(getattr(config, name))[None, :, None, None, None])
+            values = torch.tensor(getattr(config, name), dtype=torch.float32)
+            self.register_buffer(name, values[None, :, None, None, None])
 
     def encode(self, pixels: Tensor, draw: Draw | None = None) -> Tensor:
         """Latents of a clip, drawn as published, or without `draw` the middle of what they may be.
@@ -120,13 +121,17 @@ class VideoVae(nn.Module):
 
     def seen(self, pixels: Tensor, draw: Draw | None) -> Tensor:
         """Latents of one group, not normed."""
+        mean, spread = self.told(pixels, draw)
+        return sample(mean, spread, draw(mean.shape) if draw else None)
+
+    def told(self, pixels: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the variance of the latents of one group, not normed."""
         patch = self.config.spatial.patch
         y, x = (n // patch * patch for n in pixels.shape[3:])
         cut = rearrange(pixels[..., :y, :x], "b c f (y p) (x q) -> (b f) (c p q) y x", p=patch, q=patch)
         flat = torch.cat([self._picture(part, draw) for part in cut.split(self.config.batch)])
         z = rearrange(flat, "(b f) c y x -> b c f y x", b=len(pixels)) * self.config.factor
-        mean, spread = self.temporal_vae.encode(z)
-        return sample(mean, spread, draw(mean.shape) if draw else None)
+        return self.temporal_vae.encode(z)
 
     def _picture(self, x: Tensor, draw: Draw | None) -> Tensor:
         told = self.spatial_vae["module"].encode(x).latent_dist  # type: ignore[operator]
@@ -145,7 +150,11 @@ class VideoVae(nn.Module):
 
     def group(self, z: Tensor, frames: int) -> Tensor:
         """The pictures of one group of latents.  # [b, c, ≤ latents, y', x'] -> [b, 3, frames, y, x]"""
-        z = self.temporal_vae.decode(z * self.scale + self.shift, frames) / self.config.factor
+        return self.made(z * self.scale + self.shift, frames)
+
+    def made(self, z: Tensor, frames: int) -> Tensor:
+        """The pictures of one group of latents that are not normed."""
+        z = self.temporal_vae.decode(z, frames) / self.config.factor
         flat = rearrange(z, "b c f y x -> (b f) c y x").split(self.config.batch)
         made = torch.cat([self.spatial_vae["module"].decode(part).sample for part in flat])  # type: ignore[operator]
         patch = self.config.spatial.patch

@@ -4,7 +4,7 @@ Letters: b session, f latent frame, s patch of a frame, n caption token, d width
 Source: arXiv 2412.20404 (Open-Sora), section on STDiT; arXiv 2310.00426 (PixArt-α), single adaLN; names as published.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -125,8 +125,14 @@ class FinalLayer(nn.Module):
         return made
 
 
+def read(caption: Tensor, layers: Iterable[CrossAttention], mask: Tensor | None) -> State:
+    """A caption as each of the layers attends to it, and which tokens there are.  # [b, n, d], [b, n]"""
+    words = torch.stack([layer.read(caption) for layer in layers], dim=1)
+    return {"words": words} | ({} if mask is None else {"mask": mask.bool()})
+
+
 def spread(caption: State) -> list[Words]:
-    """What each block attends to of a caption: "words" `[b, blocks, 2, h, n, e]` and perhaps "mask" `[b, n]`."""
+    """What each layer attends to, of what `read` gave: "words" `[b, layers, 2, h, n, e]`, perhaps "mask" `[b, n]`."""
     mask = caption["mask"][:, None, None] if "mask" in caption else None
     return [(k, v, mask) for k, v in (words.unbind(1) for words in caption["words"].unbind(1))]
 
@@ -134,4 +140,10 @@ def spread(caption: State) -> list[Words]:
 def within(attn: SelfAttention, x: Tensor) -> Tensor:
     """Each frame by itself.  # [b, f, s, d]"""
     y: Tensor = rearrange(attn(rearrange(x, "b f s d -> (b f) s d")), "(b f) s d -> b f s d", f=x.shape[1])
+    return y
+
+
+def across(attn: SelfAttention, x: Tensor) -> Tensor:
+    """Each place by itself, through all frames.  # [b, f, s, d]"""
+    y: Tensor = rearrange(attn(rearrange(x, "b f s d -> (b s) f d")), "(b s) f d -> b f s d", s=x.shape[2])
     return y

@@ -12,15 +12,16 @@ Letters: b session, f latent frame, s patch of a frame, n caption token, c laten
 Source: arXiv 2412.20404 (Open-Sora); module names as published.
 """
 
-from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from riverrun.models.state import State
-from riverrun.models.video.blocks import Block, FinalLayer, spread, within
+from riverrun.models.video.blocks import Block, CrossAttention, FinalLayer, read, spread, within
+from riverrun.models.video.config import Config as Config
 from riverrun.models.video.embedding import (
     CaptionEmbedder,
     PatchEmbed,
@@ -34,69 +35,13 @@ from riverrun.models.video.embedding import (
 from riverrun.models.video.timeline import Lane, Memory, Timeline
 
 
-@dataclass(frozen=True)
-class Config:
-    """The shape of the transformer: `text` and `latent` are the channels it is given, `ratio` widens feed-forward.
-
-    `tokens` are the rows of the caption that says nothing, `square` is the side in pixels of the picture whose
-    patches lie at whole places. With `sigma` twice the channels come out, and only the first half is the velocity.
-    `legacy` rounds times, rates and places as the published code does in half precision.
-    Raises ValueError for sizes that are not positive or heads that do not divide the width into even parts.
-    """
-
-    width: int = 1152
-    depth: int = 28
-    heads: int = 16
-    ratio: float = 4.0
-    text: int = 4096
-    tokens: int = 300
-    latent: int = 4
-    patch: int = 2
-    square: int = 512
-    sigma: bool = True
-    normed: bool = True
-    legacy: bool = False
-
-    def __post_init__(self) -> None:
-        sizes = (
-            self.width,
-            self.depth,
-            self.heads,
-            self.text,
-            self.tokens,
-            self.latent,
-            self.patch,
-            self.square,
-        )
-        if min(*sizes, self.inner) < 1:
-            raise ValueError(f"sizes of the transformer are {sizes}, and {self.inner}, expected at least 1")
-        if self.width % (2 * self.heads) or self.width % 4:
-            raise ValueError(
-                f"width {self.width} does not divide into {self.heads} heads of even width, or by 4"
-            )
-
-    @property
-    def inner(self) -> int:
-        """Channels inside feed-forward."""
-        return int(self.width * self.ratio)
-
-    @property
-    def out(self) -> int:
-        """Channels that come out."""
-        return self.latent * (2 if self.sigma else 1)
-
-
-XL_2 = Config()
-WIDE_2 = replace(XL_2, width=1872, heads=26)  # "3B/2"
-
-
 class STDiT3(nn.Module):
     """The network of one Config. Begins as published: attention along time adds nothing at first."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         d, self.config = config.width, config
-        self.rope = Rotary(d // config.heads, config.legacy)
+        self.rope = Rotary(config.head, config.legacy)
         self.x_embedder = PatchEmbed(config.latent, d, config.patch)
         self.t_embedder, self.fps_embedder = ScalarEmbedder(d), ScalarEmbedder(d)
         self.t_block = nn.Sequential(nn.SiLU(), nn.Linear(d, 6 * d))
@@ -119,10 +64,7 @@ class STDiT3(nn.Module):
         is read instead, as many tokens of it as the mask has.
         Shapes: captions `[b, n, text]`, mask `[b, n]`, dropped `[b]`.
         """
-        y = self.y_embedder(captions, dropped)
-        pairs = zip(self.spatial_blocks, self.temporal_blocks, strict=True)
-        words = [block.cross_attn.read(y) for pair in pairs for block in pair]  # type: ignore[union-attr, operator]
-        return {"words": torch.stack(words, dim=1)} | ({} if mask is None else {"mask": mask.bool()})
+        return read(self.y_embedder(captions, dropped), cross_attentions(self), mask)
 
     def forward(
         self,
@@ -146,7 +88,7 @@ class STDiT3(nn.Module):
         (f, y, w), patch = x.shape[2:], self.config.patch
         x = padded(x, patch)
         rows = x.shape[3] // patch
-        now, known, six = self.conditions(time, fps, noisy)
+        now, known, six = conditions(self, time, fps, noisy, self.config.legacy)
         h = self.x_embedder(x)
         h = h + self.places(rows, h.shape[2] // rows, size).to(h)
         lane = Lane.of(timeline, f, self.rope, h)
@@ -157,25 +99,6 @@ class STDiT3(nn.Module):
         made = unpatch(self.final_layer(h, now, known, noisy), rows, patch)
         return made[..., :y, :w].float(), lane.memory(len(x))
 
-    def conditions(
-        self, time: Tensor, fps: Tensor, noisy: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Of the last layer, for frames that are noisy and those that are not, and of all blocks.
-
-        Shapes: time `[b]` or `[b, f]`, fps `[b]`, noisy `[b, f]` -> `[b, 1 or f, d]` twice, `[b, 1 or f, 6, d]`.
-        """
-        time = time.float() if time.ndim == 2 else time.float()[:, None]
-        if self.config.legacy:
-            time, fps = time.to(self.dtype), fps.to(self.dtype)
-        rate = self.fps_embedder(fps)[:, None]
-        now = self.t_embedder(time) + rate
-        six = self.t_block(now)
-        if noisy is None:
-            return now, None, rearrange(six, "b f (k d) -> b f k d", k=6)
-        known = self.t_embedder(torch.zeros_like(time[:, :1])) + rate
-        six = torch.where(noisy[..., None], six, self.t_block(known))
-        return now, known, rearrange(six, "b f (k d) -> b f k d", k=6)
-
     def places(self, h: int, w: int, size: tuple[float, float]) -> Tensor:
         """Where patches lie, the same in all frames.  # [h w, d]"""
         rates = self.dtype if self.config.legacy else torch.float32
@@ -183,7 +106,33 @@ class STDiT3(nn.Module):
         return places(*grid(h, w, size, self.config.square, device), self.config.width, rates)
 
 
-def draw(model: STDiT3) -> None:
+def conditions(
+    net: Any, time: Tensor, fps: Tensor, noisy: Tensor | None, rounded: bool = False
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Of the last layer, for frames that are noisy and those that are not, and of all blocks.
+
+    With `rounded`, times and rates are first put into the dtype of the weights.
+    Shapes: time `[b]` or `[b, f]`, fps `[b]`, noisy `[b, f]` -> `[b, 1 or f, d]` twice, `[b, 1 or f, 6, d]`.
+    """
+    time = time.float() if time.ndim == 2 else time.float()[:, None]
+    if rounded:
+        time, fps = time.to(net.dtype), fps.to(net.dtype)
+    rate = net.fps_embedder(fps)[:, None]
+    now, known = net.t_embedder(time) + rate, None
+    six = net.t_block(now)
+    if noisy is not None:
+        known = net.t_embedder(torch.zeros_like(time[:, :1])) + rate
+        six = torch.where(noisy[..., None], six, net.t_block(known))
+    return now, known, rearrange(six, "b f (k d) -> b f k d", k=6)
+
+
+def cross_attentions(net: Any) -> list[CrossAttention]:
+    """All that attend to the caption, in the order in which they are run."""
+    pairs = zip(net.spatial_blocks, net.temporal_blocks, strict=True)
+    return [block.cross_attn for pair in pairs for block in pair]
+
+
+def draw(model: Any) -> None:
     """Begin at random as published, with blocks along time that change nothing."""
     silent = [*model.fps_embedder.mlp[2:].modules()]
     for block in model.temporal_blocks:

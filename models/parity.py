@@ -25,12 +25,17 @@ class Kind:
     tolerance: float
 
 
+VIDEO = "riverrun.models.video.parity"
 KINDS = {
     "longcat": Kind("riverrun.models.speech.parity", 2e-4),
     "xvc": Kind("riverrun.models.voice.parity", 1e-5),
-    "opensora.stdit3": Kind("riverrun.models.video.parity", 1e-5),
-    "opensora.rflow": Kind("riverrun.models.video.parity", 2e-5),
-    "opensora.vae_temporal": Kind("riverrun.models.video.parity", 1e-6),
+    "opensora.stdit1": Kind(VIDEO, 1e-5),
+    "opensora.stdit2": Kind(VIDEO, 1e-5),
+    "opensora.stdit3": Kind(VIDEO, 1e-5),
+    "opensora.stdit3_v13": Kind(VIDEO, 1e-5),
+    "opensora.mmdit": Kind(VIDEO, 1e-5),
+    "opensora.rflow": Kind(VIDEO, 2e-5),
+    "opensora.vae_temporal": Kind(VIDEO, 1e-6),
 }
 
 

@@ -15,6 +15,7 @@ from riverrun.models.video.embedding import padded, turn_pairs
 from riverrun.models.video.published import assemble, described, parse, temporal
 from riverrun.models.video.resolutions import FRAMES, RESOLUTIONS, shift_frames
 from riverrun.models.video.rflow import grid, guided, losses, mixed, ratio, sample, shifted
+from riverrun.models.video.stdit2 import Shape
 
 Tensors = dict[str, Tensor]
 HALF = 5e-2  # relative L2 of what was recorded in bfloat16, which rounds differently on every machine
@@ -131,6 +132,32 @@ def _shifts(times: Tensor) -> Tensors:
     }
 
 
+def _stdit1(config: Any, weights: Tensors, given: Tensors, folder: Path, notes: Any) -> Tensors:
+    model: Any = assemble(parse(config, "stdit1"), "stdit1", weights, folder)
+    caption = model.read(given["y"][:, 0], given["mask"])
+    return {"out": model(given["x"], given["timestep"], caption)}
+
+
+def _stdit2(config: Any, weights: Tensors, given: Tensors, folder: Path, notes: Any) -> Tensors:
+    model: Any = assemble(parse(config, "stdit2"), "stdit2", weights, folder)
+    caption = model.read(given["y"][:, 0], given["mask"])
+    shape = Shape(*(given[name] for name in ("height", "width", "ar", "num_frames", "fps")))
+    masks = {"plain": None, "xmask": given["x_mask"].bool()}
+    return {name: model(given["x"], given["timestep"], caption, shape, m) for name, m in masks.items()}
+
+
+def _stdit3_v13(config: Any, weights: Tensors, given: Tensors, folder: Path, notes: Any) -> Tensors:
+    model: Any = assemble(parse(config, "stdit3_v13"), "stdit3_v13", weights, folder)
+    caption = model.read(given["y"][:, 0], given["mask"])
+    return {"plain": model(given["x"], given["timestep"], caption, given["fps"], _size(given))}
+
+
+def _mmdit(config: Any, weights: Tensors, given: Tensors, folder: Path, notes: Any) -> Tensors:
+    model: Any = assemble(parse(config, "mmdit"), "mmdit", weights, folder)
+    inputs = (given[name] for name in ("img", "timesteps", "txt", "y_vec"))
+    return {"out": model(*inputs, given["img_ids"][0], given.get("cond"))}
+
+
 def _temporal(config: Any, weights: Tensors, given: Tensors, folder: Path, notes: Any) -> Tensors:
     model = temporal(config, weights, folder)
     made = Tensors()
@@ -147,6 +174,10 @@ def _temporal(config: Any, weights: Tensors, given: Tensors, folder: Path, notes
 
 CASES: dict[str, Callable[[Any, Tensors, Tensors, Path, Any], Tensors]] = {
     "stdit3": _stdit3,
+    "stdit1": _stdit1,
+    "stdit2": _stdit2,
+    "stdit3_v13": _stdit3_v13,
+    "mmdit": _mmdit,
     "rflow": _rflow,
     "vae_temporal": _temporal,
 }

@@ -5,7 +5,7 @@ Source: the releases of Open-Sora 1.0 to 2.0 and their config.json; arXiv 2412.2
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,29 @@ from torch import Tensor, nn
 
 from riverrun.models.checkpoint import build, fill, gather, on_meta
 from riverrun.models.errors import CheckpointError
-from riverrun.models.video import stdit3
+from riverrun.models.video.config import V10, V11, V12, V13
+from riverrun.models.video.mmdit import Config as MMDiTConfig
+from riverrun.models.video.mmdit import MMDiT
+from riverrun.models.video.stdit import STDiT
+from riverrun.models.video.stdit2 import STDiT2
+from riverrun.models.video.stdit3 import STDiT3
+from riverrun.models.video.stdit3_v13 import STDiT3V13
 from riverrun.models.video.temporal import TemporalConfig, TemporalVae
+from riverrun.models.video.vae import PUBLISHED, VideoVae
 from riverrun.models.video.vae import Config as VaeConfig
-from riverrun.models.video.vae import VideoVae
 
+ANEW = "pos_embed"  # begins the names of tables that are worked out from the shape
 NOTHING = "y_embedder.y_embedding"  # the caption that says nothing, of which there may be more or fewer rows
 
 
 @dataclass(frozen=True)
 class Version:
-    """One network: how its config calls what ours does, and what is the same in all that were published."""
+    """One network: its shape, how a published config calls what ours does, and what all of them have in common."""
 
     network: Callable[[Any], nn.Module]
-    config: type
+    preset: Any
     names: Mapping[str, str]
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    dropped: tuple[str, ...] = ()  # prefixes of tensors that are worked out anew
 
 
 STDIT = {
@@ -38,13 +44,27 @@ STDIT = {
     "text": "caption_channels", "tokens": "model_max_length", "latent": "in_channels", "patch": "patch_size",
     "sigma": "pred_sigma",
 }  # fmt: skip
+LATER = STDIT | {"square": "input_sq_size", "normed": "qk_norm"}
+MMDIT = {
+    "width": "hidden_size", "heads": "num_heads", "double": "depth", "single": "depth_single_blocks",
+    "ratio": "mlp_ratio", "latent": "in_channels", "text": "context_in_dim", "pooled": "vec_in_dim",
+    "axes": "axes_dim", "base": "theta", "patch": "patch_size", "known": "cond_embed",
+}  # fmt: skip
 VERSIONS = {
-    "stdit3": Version(
-        stdit3.STDiT3,
-        stdit3.Config,
-        STDIT | {"square": "input_sq_size", "normed": "qk_norm"},
+    "stdit1": Version(STDiT, V10, STDIT | {"space": "space_scale", "time": "time_scale"}),
+    "stdit2": Version(STDiT2, V11, LATER),
+    "stdit3": Version(STDiT3, V12, LATER, {"skip_y_embedder": False}),
+    "stdit3_v13": Version(
+        STDiT3V13,
+        V13,
+        LATER | {"window": "kernel_size", "turned": "use_spatial_rope"},
         {"skip_y_embedder": False},
-        ("pos_embed",),
+    ),
+    "mmdit": Version(
+        MMDiT,
+        MMDiTConfig(),
+        MMDIT,
+        {"fused_qkv": False, "use_liger_rope": True, "guidance_embed": False, "qkv_bias": True},
     ),
 }
 
@@ -57,13 +77,17 @@ def parse(told: Mapping[str, Any], version: str) -> Any:
     kind = VERSIONS[version]
     other = [f"{k} is {told[k]!r}, expected {v!r}" for k, v in kind.fixed.items() if told.get(k, v) != v]
     values = {ours: told[theirs] for ours, theirs in kind.names.items() if theirs in told}
-    if isinstance(patch := values.get("patch"), list | tuple):
+    if isinstance(patch := values.get("patch"), list):
         if len(patch) != 3 or patch[0] != 1 or patch[1] != patch[2]:
             other.append(f"patch_size is {patch}, expected 1 frame and as many rows as columns")
-        values["patch"] = patch[-1] if patch else None
+        values["patch"] = patch[-1:] and patch[-1]
+    if isinstance(window := values.get("window"), list):
+        if window[2:] != [-1]:
+            other.append(f"kernel_size is {window}, expected rows, columns, and -1 for all frames")
+        values["window"] = window[:2]
     if other:
         raise CheckpointError(f"{'; '.join(other)}: of {version} only the published variant is known")
-    return build(kind.config, values)
+    return build(type(kind.preset), asdict(kind.preset) | values)
 
 
 def assemble(config: Any, version: str, tensors: Mapping[str, Tensor], path: Path) -> nn.Module:
@@ -72,9 +96,8 @@ def assemble(config: Any, version: str, tensors: Mapping[str, Tensor], path: Pat
     Where the weights have fewer rows of the caption that says nothing, its last one is repeated; more are cut.
     Raises CheckpointError for what is missing, unexpected or mis-shaped.
     """
-    kind = VERSIONS[version]
-    model = on_meta(lambda: kind.network(config))
-    kept = {name: v for name, v in tensors.items() if not name.startswith(kind.dropped or ("\0",))}
+    model = on_meta(lambda: VERSIONS[version].network(config))
+    kept = {name: v for name, v in tensors.items() if not name.startswith(ANEW)}
     if (rows := kept.get(NOTHING)) is not None and rows.ndim == 2 and len(rows):
         kept[NOTHING] = rows[torch.arange(config.tokens).clamp_max(len(rows) - 1)]
     fill(model, kept, path)
@@ -107,14 +130,18 @@ TEMPORAL = {
 }  # fmt: skip
 
 
-def load_vae(path: Path, device: str = "cpu", dtype: str = "float32") -> VideoVae:
+def load_vae(
+    path: Path, device: str = "cpu", dtype: str = "float32", shape: VaeConfig = PUBLISHED
+) -> VideoVae:
     """The video autoencoder of Open-Sora 1.2 from its folder or its weights file, for inference.
 
+    A config.json may change the groups and norms of `shape`.
     Raises CheckpointError for what is missing, unexpected or mis-shaped.
     """
     folder = path if path.is_dir() else path.parent
     told = described(folder / "config.json") if (folder / "config.json").exists() else {}
-    config = build(VaeConfig, {ours: told[theirs] for ours, theirs in VAE.items() if theirs in told})
+    named = {ours: told[theirs] for ours, theirs in VAE.items() if theirs in told}
+    config = build(VaeConfig, asdict(shape) | named)
     model = on_meta(lambda: VideoVae(config))
     assert isinstance(model, VideoVae)
     fill(model, gather(path), path)

@@ -11,7 +11,9 @@ from riverrun.models import CheckpointError
 from riverrun.models.parity import compare
 from tests.models.video.conftest import unpack
 
-RECORDED = {"stdit3": 12, "rflow": 10}
+RECORDED = {
+    "stdit1": 1, "stdit2": 2, "stdit3": 12, "stdit3_v13": 1, "mmdit": 1, "rflow": 10, "vae_temporal": 12,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", RECORDED)

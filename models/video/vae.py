@@ -126,12 +126,15 @@ class VideoVae(nn.Module):
 
     def told(self, pixels: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance of the latents of one group, not normed."""
+        return self.temporal_vae.encode(self.flat(pixels, draw))
+
+    def flat(self, pixels: Tensor, draw: Draw | None = None) -> Tensor:
+        """What the 2D autoencoder tells of each picture by itself.  # [b, 3, f, y, x] -> [b, c, f, y', x']"""
         patch = self.config.spatial.patch
         y, x = (n // patch * patch for n in pixels.shape[3:])
         cut = rearrange(pixels[..., :y, :x], "b c f (y p) (x q) -> (b f) (c p q) y x", p=patch, q=patch)
         flat = torch.cat([self._picture(part, draw) for part in cut.split(self.config.batch)])
-        z = rearrange(flat, "(b f) c y x -> b c f y x", b=len(pixels)) * self.config.factor
-        return self.temporal_vae.encode(z)
+        return rearrange(flat, "(b f) c y x -> b c f y x", b=len(pixels)) * self.config.factor
 
     def _picture(self, x: Tensor, draw: Draw | None) -> Tensor:
         told = self.spatial_vae["module"].encode(x).latent_dist  # type: ignore[operator]
@@ -154,8 +157,11 @@ class VideoVae(nn.Module):
 
     def made(self, z: Tensor, frames: int) -> Tensor:
         """The pictures of one group of latents that are not normed."""
-        z = self.temporal_vae.decode(z, frames) / self.config.factor
-        flat = rearrange(z, "b c f y x -> (b f) c y x").split(self.config.batch)
+        return self.pictures(self.temporal_vae.decode(z, frames))
+
+    def pictures(self, z: Tensor) -> Tensor:
+        """What `flat` was given.  # [b, c, f, y', x'] -> [b, 3, f, y, x]"""
+        flat = rearrange(z / self.config.factor, "b c f y x -> (b f) c y x").split(self.config.batch)
         made = torch.cat([self.spatial_vae["module"].decode(part).sample for part in flat])  # type: ignore[operator]
         patch = self.config.spatial.patch
         return rearrange(made, "(b f) (c p q) y x -> b c f (y p) (x q)", b=len(z), p=patch, q=patch)

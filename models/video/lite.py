@@ -1,0 +1,314 @@
+"""ShowLite: pictures of a prompt, chunk by chunk, as a StreamModel: each piece of work is one forward of one network.
+
+    begin: take the prompt that waits, read it, draw noise ── flow: an evaluation, `steps` times ── show: decode, emit
+     └────────────────────────────── keep: run over the clean chunk once, and remember it ──────────────────┘
+
+A prompt that comes while a chunk is made counts from the next one on. What is shown is never changed any more.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from riverrun.media import Chunk
+from riverrun.models import checkpoint
+from riverrun.models.contract import Outputs, Port, Spec
+from riverrun.models.errors import InvalidRequest
+from riverrun.models.noise import noise_rows
+from riverrun.models.picture import pixels
+from riverrun.models.shown import Shown
+from riverrun.models.state import State
+from riverrun.models.video import causal, stdit3, vae
+from riverrun.models.video.causal import Window
+from riverrun.models.video.stdit3 import STDiT3
+from riverrun.models.video.timeline import Memory
+from riverrun.models.video.vae import VideoVae
+from riverrun.models.video.words import Vocabulary, WordEncoder
+
+KIND = "video"  # of a checkpoint
+STEPS = range(1, 101)
+MOST = 1_000  # characters of a prompt
+LONGEST = 3600.0  # seconds that may be asked for at once
+READ = 256  # captions whose features are remembered
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a file of weights holds beside them.
+
+    Pictures of `size` rows and columns, `rate` a second; the words that are known, at most `most` of a caption, read by
+    `depth` layers; `steps` evaluations a chunk, at times of a ratio `shift` as in arXiv 2412.20404, with `guidance` (1:
+    none, or folded into the weights).
+    """
+
+    dit: stdit3.Config
+    vae: vae.Config
+    words: tuple[str, ...]
+    size: tuple[int, ...] = (96, 96)
+    rate: int = 12
+    most: int = 48
+    depth: int = 2
+    steps: int = 8
+    shift: float = 1.0
+    guidance: float = 1.0
+    window: Window = field(default_factory=Window)
+
+
+class ShowLiteNet(nn.Module):
+    """The three networks: features of words, velocities of latents, pictures of latents."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.text = WordEncoder(
+            len(config.words), config.most, config.dit.text, config.depth, config.dit.heads
+        )
+        self.dit, self.vae = STDiT3(config.dit), VideoVae(config.vae)
+
+    @property
+    def latent(self) -> tuple[int, int, int, int]:
+        """The shape of a chunk of latents.  # c, f, y, x"""
+        height, width = self.config.size
+        return self.config.dit.latent, *self.config.vae.size(self.config.vae.group, height, width)
+
+    @property
+    def places(self) -> int:
+        """Patches of a latent frame."""
+        _, _, y, x = self.latent
+        return math.ceil(y / self.config.dit.patch) * math.ceil(x / self.config.dit.patch)
+
+    def read(self, words: Tensor, dropped: Tensor | None = None) -> State:
+        """What the blocks need of captions.  # [b, n], [b]"""
+        caption: State = self.dit.read(self.text(words), words != 0, dropped)
+        return caption
+
+    def velocity(
+        self, x: Tensor, time: Tensor, caption: State, past: State, remember: bool = False
+    ) -> tuple[Tensor, Memory | None]:
+        """Towards the data, at a time of 0 (clean) to 1 of every frame.  # [b, c, f, y, x], [b, f]"""
+        fps = torch.full((len(x),), float(self.config.rate), device=x.device)
+        when = causal.timeline(past, x.shape[2], remember)
+        height, width = self.config.size
+        made, fresh = self.dit(x, 1000 * time, caption, fps, (height, width), timeline=when)
+        return made[:, : x.shape[1]], fresh
+
+
+def times(steps: int, shift: float) -> list[float]:
+    """From 1, noise, to 0, clean: the ends of `steps` evaluations. Source: arXiv 2412.20404, time shift."""
+    even = [1 - i / steps for i in range(steps + 1)]
+    return [shift * t / (1 + (shift - 1) * t) for t in even]
+
+
+class ShowLite:
+    """A generator of pictures."""
+
+    request = Shown
+
+    def __init__(self, net: ShowLiteNet, max_batch: int = 4) -> None:
+        self.net, self.config = net, net.config
+        self.vocabulary = Vocabulary(net.config.words)
+        self.hop = net.config.vae.group
+        height, width = net.config.size
+        ports = (
+            Port("video", net.config.rate, self.hop, size=(height, width)),
+            Port("times", net.config.rate, 1),
+        )
+        self.spec = Spec(None, ports, 0, max_batch, shows=True)
+        self.captions: OrderedDict[tuple[int, ...], State] = OrderedDict()  # features, by words
+
+    # The contract
+
+    def open(self, request: Shown) -> State:
+        """As StreamModel.open. Raises InvalidRequest."""
+        words, shape = self._words(request.prompt), self.net.latent
+        if request.steps and request.steps not in STEPS:
+            raise InvalidRequest(f"steps is {request.steps}, expected {STEPS.start} to {STEPS.stop - 1}")
+        device = self.net.dit.final_layer.linear.weight.device
+        given = torch.zeros(1, *self.config.size, 3, dtype=torch.uint8, device=device)
+        if request.picture:
+            given[0] = torch.from_numpy(self._picture(request.picture)).to(device)
+        blank = torch.zeros(1, *shape, device=device)
+        return {
+            "prompts": [[words]], "told": [0], "words": [[]], "given": given, "first": [bool(request.picture)],
+            "known": torch.zeros(1, shape[0], *shape[2:], device=device),
+            "seconds": [self._seconds(request.seconds)], "end": [request.end], "seed": [request.seed],
+            "steps": [request.steps or self.config.steps], "frame": [0], "phase": [0], "x": blank,
+            "past": causal.start(self.net.dit, 1, self.net.places),
+        }  # fmt: skip
+
+    def update(self, state: State, request: Shown) -> State:
+        """Another prompt from the next chunk on, another end, or both. Raises InvalidRequest."""
+        if request.picture:
+            raise InvalidRequest(
+                "picture is given after the first request, expected none: open another session"
+            )
+        prompts = state["prompts"][0]
+        if request.prompt:
+            prompts = [*prompts, self._words(request.prompt)]
+        seconds = self._seconds(request.seconds) or state["seconds"][0]
+        end = request.end or state["end"][0]
+        return {**state, "prompts": [prompts], "seconds": [seconds], "end": [end]}
+
+    def close(self, state: State) -> None:
+        """Nothing is held outside the state."""
+
+    def key(self, state: State) -> Hashable:
+        """As StreamModel.key."""
+        return state["phase"][0], state["steps"][0], state["past"]["keys"].shape[4]
+
+    def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
+        """As StreamModel.step."""
+        phase, steps = state["phase"][0], state["steps"][0]
+        if phase == 0:
+            return self._begin(state)
+        if phase <= steps:
+            return self._flow(state)
+        return self._show(state) if phase == steps + 1 else self._keep(state)
+
+    # The pieces
+
+    def _begin(self, state: State) -> tuple[Outputs, State]:
+        """Take the prompts that wait, see the first picture, draw noise."""
+        outputs: Outputs = []
+        shape, rate = self.net.latent, self.config.rate
+        for i, waiting in enumerate(state["prompts"]):
+            told, frame = state["told"][i], state["frame"][i]
+            if waiting:
+                state["words"][i], state["prompts"][i] = waiting[-1], []
+                state["told"][i] = told + len(waiting)
+            begun = Chunk(np.full((len(waiting), 1), frame, np.float32), told, rate) if waiting else None
+            outputs.append((None, begun))
+            if state["first"][i] and not frame:
+                state["known"][i] = self._seen(state["given"][i])
+        numbers = [frame // self.hop for frame in state["frame"]]
+        state["x"] = noise_rows(state["seed"], numbers, shape).to(state["x"])
+        return outputs, self._next(state)
+
+    def _flow(self, state: State) -> tuple[Outputs, State]:
+        """One evaluation, and a step of Euler's."""
+        steps, count = state["steps"][0], len(state["phase"])
+        at = times(steps, self.config.shift)
+        now, then = at[state["phase"][0] - 1 : state["phase"][0] + 1]
+        x, time = self._with_known(state, state["x"], now)
+        velocity = self._guided(state, x, time)
+        state["x"] = self._with_known(state, x + (now - then) * velocity, then)[0]
+        return [(None, None)] * count, self._next(state)
+
+    def _guided(self, state: State, x: Tensor, time: Tensor) -> Tensor:
+        """The velocity of captions, or as far beyond that of none as the config says."""
+        caption, strength = self._captions(state["words"]), self.config.guidance
+        if strength == 1:
+            return self.net.velocity(x, time, caption, state["past"])[0]
+        nothing = self._captions(state["words"], nothing=True)
+        both = {name: torch.cat([value, nothing[name]]) for name, value in caption.items()}
+        past = {name: torch.cat([value, value]) for name, value in state["past"].items()}
+        made, _ = self.net.velocity(torch.cat([x, x]), torch.cat([time, time]), both, past)
+        with_, without = made.chunk(2)
+        return without + strength * (with_ - without)
+
+    def _show(self, state: State) -> tuple[Outputs, State]:
+        """Decode chunks, and cut them where pictures end."""
+        made = self.net.vae.group(state["x"], self.hop)
+        frames = ((made.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        data = rearrange(frames, "b c t y x -> b t y x c").cpu().numpy()
+        outputs: Outputs = []
+        for i, row in enumerate(data):
+            frame, total = state["frame"][i], round(state["seconds"][i] * self.config.rate)
+            count = min(self.hop, total - frame) if total else self.hop
+            last = state["end"][i] or 0 < total <= frame + count
+            state["frame"][i] = frame + self.hop
+            over = (
+                Chunk(np.zeros((0, 1), np.float32), state["told"][i], self.config.rate, True)
+                if last
+                else None
+            )
+            picture = Chunk(np.ascontiguousarray(row[: max(0, count)]), frame, self.config.rate, last)
+            outputs.append((picture, over))
+        return outputs, self._next(state)
+
+    def _keep(self, state: State) -> tuple[Outputs, State]:
+        """Remember chunks that were shown."""
+        clean = state["x"].new_zeros(len(state["x"]), state["x"].shape[2])
+        caption = self._captions(state["words"])
+        _, fresh = self.net.velocity(state["x"], clean, caption, state["past"], remember=True)
+        assert fresh is not None
+        state["past"] = causal.commit(state["past"], fresh, self.config.window)
+        state["phase"] = [0] * len(state["phase"])
+        return [(None, None)] * len(state["phase"]), state
+
+    def _next(self, state: State) -> State:
+        state["phase"] = [phase + 1 for phase in state["phase"]]
+        return state
+
+    # What a state tells
+
+    def _with_known(self, state: State, x: Tensor, time: float) -> tuple[Tensor, Tensor]:
+        """Where the first latent of a stream is that of a picture, it stays so, at time 0."""
+        times = x.new_full((len(x), x.shape[2]), time)
+        for i, (given, frame) in enumerate(zip(state["first"], state["frame"], strict=True)):
+            if given and not frame:
+                x[i, :, 0], times[i, 0] = state["known"][i], 0.0
+        return x, times
+
+    def _seen(self, picture: Tensor) -> Tensor:
+        """The latent of a picture, as that of the first frame of a chunk.  # [y, x, 3] -> [c, y, x]"""
+        frame = rearrange(picture.float() / 127.5 - 1, "y x c -> 1 c 1 y x")
+        seen: Tensor = self.net.vae.encode(frame)[0, :, 0]
+        return seen
+
+    def _captions(self, words: list[list[int]], nothing: bool = False) -> State:
+        """Features of each row's words, or of as many that say nothing."""
+        rows = [self._caption((*row, -1) if nothing else tuple(row)) for row in words]
+        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+    def _caption(self, words: tuple[int, ...]) -> State:
+        if words not in self.captions:
+            device = self.net.dit.final_layer.linear.weight.device
+            told = [word for word in words if word > 0]
+            table = torch.zeros(1, self.config.most, dtype=torch.long, device=device)
+            table[0, : len(told)] = torch.tensor(told, device=device)
+            dropped = torch.tensor([words[-1] < 0], device=device)
+            self.captions[words] = self.net.read(table, dropped)
+            while len(self.captions) > READ:
+                self.captions.popitem(last=False)
+        self.captions.move_to_end(words)
+        return self.captions[words]
+
+    def _words(self, prompt: str) -> list[int]:
+        if not prompt.strip():
+            raise InvalidRequest("prompt is empty, expected what is to be seen")
+        if len(prompt) > MOST:
+            raise InvalidRequest(f"prompt has {len(prompt)} characters, expected up to {MOST}: shorten it")
+        return self.vocabulary.encode(prompt, self.config.most)
+
+    def _seconds(self, seconds: float) -> float:
+        if not 0 <= seconds <= LONGEST:
+            raise InvalidRequest(f"seconds is {seconds}, expected 0 (until told) to {LONGEST:.0f}")
+        return seconds
+
+    def _picture(self, picture: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+        given = pixels(picture)
+        if given.shape[:2] != tuple(self.config.size):
+            found, wanted = (" x ".join(map(str, size)) for size in (given.shape[:2], self.config.size))
+            raise InvalidRequest(f"picture has {found} pixels, expected {wanted}: scale it first")
+        return given.copy()
+
+
+def save(path: Path, net: ShowLiteNet, notes: Mapping[str, str] | None = None) -> None:
+    """Write networks, whole or not at all."""
+    checkpoint.save(path, net, KIND, net.config, notes)
+
+
+def load(path: Path, device: str = "cpu") -> ShowLite:
+    """What `save` wrote, ready to show. Raises CheckpointError if it does not fit."""
+    header, tensors = checkpoint.read(path)
+    net = ShowLiteNet(checkpoint.config(header, KIND, Config, path))
+    checkpoint.fill(net, tensors, path)
+    return ShowLite(net.to(device).eval().requires_grad_(False))

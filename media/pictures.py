@@ -1,4 +1,4 @@
-"""Read a still picture of any common format, and bring it to a size. Pillow only when one is read."""
+"""Read and write still pictures of common formats, and bring them to a size. Pillow only when one is."""
 
 import warnings
 from io import BytesIO
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riverrun.media.errors import CorruptMedia, UnsupportedMedia
+from riverrun.media.writer import part_of, writing
 
 FORMATS = (
     "PNG",
@@ -16,6 +17,7 @@ FORMATS = (
     "GIF",
     "BMP",
 )  # that are looked for; of a moving one, its first picture counts
+SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # that are written
 MOST = 20_000_000  # pixels
 Pixels = NDArray[np.uint8]
 
@@ -56,6 +58,26 @@ def cover(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
     rows, columns = size
     return np.array(ImageOps.fit(Image.fromarray(pixels), (columns, rows), Image.Resampling.LANCZOS))
+
+
+def save(path: str | Path, pixels: Pixels) -> None:
+    """Write a picture, whole or not at all; the suffix names the format.  # [y, x, 3]
+
+    Raises UnsupportedMedia for a suffix that is not known, or if it cannot be written.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    form = SUFFIXES.get(path.suffix.lower())
+    if form is None:
+        raise UnsupportedMedia(f"{path} ends in {path.suffix!r}, expected one of {', '.join(SUFFIXES)}")
+    part = part_of(path)
+    try:
+        with writing(path):
+            Image.fromarray(pixels).save(part, format=form)
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _large(name: str, what: str, most: int) -> str:

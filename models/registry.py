@@ -41,11 +41,13 @@ RESTORATION = "riverrun.models.restoration.stream"
 SPEECH = "riverrun.models.speech.lite"
 VOICE = "riverrun.models.voice.live"
 XVC = "riverrun.models.voice.windows"
+VIDEO = "riverrun.models.video.lite"
 KINDS = {  # of checkpoints, which training or `weights import` made
     "restoration": RESTORATION,
     "speech": SPEECH,
     "voice": VOICE,
     "x-vc": XVC,
+    "video": VIDEO,
 }
 MODELS = {
     entry.name: entry
@@ -79,11 +81,13 @@ FAMILIES = {
     **dict.fromkeys(("restore", "enhance", "dereverb", "codec", "bandwidth", "phase", "mel"), RESTORATION),
     "speak": SPEECH,
     "convert": VOICE,
+    "show": VIDEO,
 }
 TRAINING = {  # how weights of a family are made
     RESTORATION: "riverrun train restoration CONFIG, with preset stream-fm-{task}",
     SPEECH: "riverrun train speech CONFIG",
     VOICE: "riverrun train voice CONFIG",
+    VIDEO: "riverrun train video CONFIG",
 }
 
 

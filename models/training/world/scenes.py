@@ -39,6 +39,7 @@ UNSUITED = {  # shapes that cannot be seen to do it
     "spins": ("circle", "ring"),
     "rolls": tuple(name for name in SHAPES if name not in ("circle", "ring")),
 }
+COVERING = 0.62  # the share of its square that a sprite fills which others can hide behind
 KEPT = 30  # names that only the split "images" shows
 
 
@@ -234,11 +235,11 @@ class _Things:
             size, other = float(rng.uniform(0.24, 0.3)), float(rng.uniform(0.28, 0.34))
             span = 0.03 + (size + other) / 2
         else:
-            size, other = float(rng.uniform(0.25, 0.3)), float(rng.uniform(0.42, 0.5))
+            size, other = float(rng.uniform(0.24, 0.27)), float(rng.uniform(0.44, 0.5))
             span = (0.04 + (size + other) / 2) * float(rng.choice([-1, 1]))
         way = self.direction(verb)
         first = replace(self.thing(0, verb, way, size, spot, ((0.0, 0.0),)), span=span)
-        second = self.thing(1, "stays", "", other, spot, ((0.0, 0.0),), {first.name})
+        second = self.thing(1, "stays", "", other, spot, ((0.0, 0.0),), {first.name}, covers=verb == "hides")
         reach = (abs(span) + size / 2, abs(span) + size / 2)
         return replace(first, reach=reach), replace(second, reach=reach)
 
@@ -251,15 +252,16 @@ class _Things:
         at: tuple[float, float],
         offsets: tuple[tuple[float, float], ...],
         taken: frozenset[str] | set[str] = frozenset(),
+        covers: bool = False,
     ) -> Thing:
-        name, color = self.what(verb, i, taken)
+        name, color = self.what(verb, i, taken, covers)
         ahead = float(self.rng.uniform(0.1, 0.25)) if verb in ("moves", "rolls", "chases") else 0.0
         x, y = (where - ahead * step for where, step in zip(at, STEPS.get(direction, (0, 0)), strict=True))
         y = FLOOR - size / 2 if verb in ("rolls", "bounces") else y
         if verb in ("rolls", "bounces", "falls"):
             offsets = _row(len(offsets), size + 0.05)
         low, high = SPEEDS[verb]
-        span = {"bounces": FLOOR - size - 0.04, "swings": 0.2}.get(verb, 0.0)
+        span = {"bounces": FLOOR - size - 0.04, "swings": 0.2 if len(offsets) == 1 else 0.1}.get(verb, 0.0)
         most = GROWTH * size if verb in ("grows", "shrinks") else size
         reach = (max(abs(x) for x, _ in offsets) + most / 2, max(abs(y) for _, y in offsets) + most / 2)
         return Thing(
@@ -276,18 +278,22 @@ class _Things:
             span,
         )
 
-    def what(self, verb: str, i: int, taken: frozenset[str] | set[str]) -> tuple[str, str]:
-        """A name and, of a shape, a colour that the verb suits. The split "images" starts with a kept sprite."""
+    def what(self, verb: str, i: int, taken: frozenset[str] | set[str], covers: bool) -> tuple[str, str]:
+        """A name and, of a shape, a colour that suit the verb, or what is to cover another thing.
+
+        The first thing of the split "images" is a kept sprite.
+        """
         few = kept(self.bank.names)
         image = self.images and i == 0
         while True:
             if image or self.rng.random() < 0.6:
                 k = int(self.rng.integers(len(self.bank)))
                 name, suits = self.bank.names[k], verb != "rolls" or self.bank.round[k]
+                suits = suits and (not covers or (self.bank.pixels[k, ..., 3] > 128).mean() > COVERING)
                 if suits and name not in taken and (name in few) == image:
                     return name, ""
             else:
-                name = self.pick(tuple(SHAPES))
+                name = self.pick(("circle", "square") if covers else tuple(SHAPES))
                 if name not in taken and name not in UNSUITED.get(verb, ()):
                     return name, self.pick(tuple(COLORS))
 

@@ -121,6 +121,7 @@ SIZES = tuple(0.165 * 1.12**k for k in range(13))  # of sprites, in pictures: 0.
 PADDED = 96  # of a picture of half the size and what its transforms need around it
 FITS = 0.42  # the misfit below which a sprite is found
 SPREAD = 0.1  # how much a sprite's own contrasts count where its rim does not stand out
+LARGER = 2.5  # power of the size: of two fits in one place the larger one explains more
 SOFT = 120.0  # squared levels; what noise and edges account for
 
 
@@ -232,11 +233,7 @@ class Seen:
         within, weight, beside, rims = self._errors(template.spectra)
         error = within / np.maximum(weight, 1e-3)
         stands = beside / np.maximum(rims, 1e-3)
-        misfit = (
-            (error + SOFT)
-            / (np.minimum(stands, 9000) + SPREAD * template.spread + SOFT)
-            * (0.3 / template.size) ** 0.8
-        )
+        misfit = (error + SOFT) / (np.minimum(stands, 9000) + SPREAD * template.spread + SOFT)
         misfit = np.where(weight < 0.55 * template.mask.sum(), 9.0, misfit)
         found = []
         for _ in range(most):
@@ -268,7 +265,7 @@ class Seen:
 def _apart(found: list[Sighting], most: int) -> list[Sighting]:
     """The best sightings that are not of one and the same thing."""
     kept: list[Sighting] = []
-    for one in sorted(found, key=lambda s: s.misfit):
+    for one in sorted(found, key=lambda s: s.misfit / s.size**LARGER):
         if len(kept) < most and all(
             max(abs(one.x - k.x), abs(one.y - k.y)) > 0.4 * max(one.size, k.size) for k in kept
         ):

@@ -4,7 +4,7 @@ The claim says only what to look for: nothing of where, when, how large or how f
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -59,6 +59,8 @@ def _track(thing: Thing, day: Floats, spots: list[list[Sighting]], finder: Finde
     """What is seen of a thing in each picture."""
     if thing.color:
         found = [[spot for spot in some if spot.color == thing.color] for some in spots]
+        if not _shown(thing, found):
+            return [[spot for spot in some if spot.name == thing.name] for some in spots]
         named = [[spot for spot in some if spot.name == thing.name] for some in found]
         return named if sum(map(len, named)) >= 0.4 * sum(map(len, found)) else found
     turns = tuple(k / TURNS for k in range(TURNS)) if thing.verb in TURNING else (0.0,)
@@ -71,6 +73,11 @@ def _track(thing: Thing, day: Floats, spots: list[list[Sighting]], finder: Finde
     wide = 2.0 if thing.verb in ("grows", "shrinks") else 1.2
     sizes = [size for size in SIZES if near / wide < size < near * wide]
     return [_alike(finder.find(picture, thing.name, most, turns, mirrors, sizes)) for picture in day]
+
+
+def _shown(thing: Thing, track: Track) -> bool:
+    """Whether something is seen for long enough; what hides, or has left the picture, is not seen all the time."""
+    return sum(map(bool, track)) >= (0.1 if thing.verb == "hides" else 0.25) * len(track)
 
 
 def _alike(found: list[Sighting]) -> list[Sighting]:
@@ -86,13 +93,14 @@ def _what(
     thing: Thing, track: Track, spots: list[list[Sighting]], day: Floats, finder: Finder
 ) -> list[tuple[str, bool]]:
     """Whether a thing looks as it should: its object and, of a shape, its color."""
-    shown = sum(map(bool, track)) >= 0.35 * len(track)
+    shown = _shown(thing, track)
     if not thing.color:
         return [("object", shown and _fits_best(thing, track, day, finder))]
-    found = [spot for some in (track if shown else spots) for spot in some]
+    found = list(chain(*track)) if shown else list(chain(*spots))
     whole = [spot for spot in found if spot.whole] or found
     alike = sum(spot.name == thing.name for spot in whole)
-    return [("object", alike > 0.4 * len(whole)), ("color", shown)]
+    colored = _shown(thing, [[spot for spot in some if spot.color == thing.color] for some in spots])
+    return [("object", alike > 0.4 * len(whole)), ("color", colored)]
 
 
 def _fits_best(thing: Thing, track: Track, day: Floats, finder: Finder, others: int = 8) -> bool:
@@ -115,10 +123,9 @@ def _fits_best(thing: Thing, track: Track, day: Floats, finder: Finder, others: 
 
 
 def _count(track: Track) -> int:
-    """How many are seen most often, in pictures in which all are whole if there are any."""
-    counts = Counter(len(some) for some in track if some and all(one.whole for one in some))
-    counts = counts or Counter(len(some) for some in track if some)
-    return max(counts, key=lambda count: (counts[count], count)) if counts else 0
+    """The most that are seen at once in a fifth of the pictures that show any: some may have left the others."""
+    counts = Counter(len(some) for some in track if some)
+    return max((count for count in counts if counts[count] >= 0.2 * counts.total()), default=0)
 
 
 @dataclass(frozen=True)
@@ -129,28 +136,32 @@ class Course:
     vy: Floats
     x: Floats  # at each step
     y: Floats
+    wx: Floats  # over `GAP` seconds at a time
+    wy: Floats
     grows: float  # of the logarithm of its size
     turns: float
     low: float  # where its lower rim mostly is
 
 
 def _course(track: Track, rate: float, pan: float, zoom: float) -> Course:
-    rows, sizes, turns, lows = [], [], [], [1.0]
-    for before, after in zip(track, track[1:], strict=False):
+    steps = [(a, b) for a, b in _steps(track, 1) if a.whole and b.whole]
+    hop = max(1, round(GAP * rate))
+    hops = [(a, b) for a, b in _steps(track, hop) if a.whole and b.whole]
+    rows = [((b.x - a.x) * rate + pan, (b.y - a.y) * rate, a.x, a.y) for a, b in steps]
+    vx, vy, x, y = np.array(rows, np.float32).reshape(-1, 4).T
+    wx, wy = np.array([(b.x - a.x, b.y - a.y) for a, b in hops], np.float32).reshape(-1, 2).T * rate / hop
+    grows = _middle([np.log(b.size / a.size) * rate / hop - zoom for a, b in hops])
+    turns = _mean([((b.angle - a.angle + _half(a)) % (2 * _half(a)) - _half(a)) * rate for a, b in steps])
+    return Course(vx, vy, x, y, wx + pan, wy, grows, turns, _middle([a.y + a.size / 2 for a, _ in steps]))
+
+
+def _steps(track: Track, hop: int) -> Iterator[tuple[Sighting, Sighting]]:
+    """Each sighting, and the nearest one `hop` pictures later if it can be the same thing's."""
+    for before, after in zip(track, track[hop:], strict=False):
         for one in before:
             same = min(after, key=lambda s: abs(s.x - one.x) + abs(s.y - one.y), default=None)
-            if same is None or abs(same.x - one.x) + abs(same.y - one.y) > 0.33:
-                continue
-            if one.whole and same.whole:
-                rows.append(((same.x - one.x) * rate + pan, (same.y - one.y) * rate, one.x, one.y))
-                turns.append(((same.angle - one.angle + _half(one)) % (2 * _half(one)) - _half(one)) * rate)
-                lows.append(one.y + one.size / 2)
-    hop = max(1, round(GAP * rate))
-    for before, after in zip(track, track[hop:], strict=False):
-        if before and after and before[0].whole and after[0].whole:
-            sizes.append(np.log(after[0].size / before[0].size) / GAP - zoom)
-    vx, vy, x, y = np.array(rows, np.float32).reshape(-1, 4).T
-    return Course(vx, vy, x, y, _middle(sizes), _mean(turns), _middle(lows[1:] or lows))
+            if same is not None and abs(same.x - one.x) + abs(same.y - one.y) < 0.33:
+                yield one, same
 
 
 def _half(one: Sighting) -> float:
@@ -170,7 +181,12 @@ def _mean(values: Sequence[float]) -> float:
 
 def _swings(v: Floats) -> bool:
     """Whether something goes to and fro."""
-    return len(v) > 0 and min((v > 0.06).mean(), (v < -0.06).mean()) > 0.12
+    return len(v) > 0 and min((v > 0.1).mean(), (v < -0.1).mean()) > 0.1
+
+
+def _one_way(v: Floats) -> bool:
+    """Whether something hardly ever goes back."""
+    return bool((np.sign(v) == np.sign(np.median(v))).mean() > 0.75)
 
 
 def _does(thing: Thing, course: Course, track: Track, other: Track | None) -> tuple[bool, bool]:
@@ -179,34 +195,34 @@ def _does(thing: Thing, course: Course, track: Track, other: Track | None) -> tu
         return _paired(thing, course, track, other)
     vx, vy = _middle(course.vx), _middle(course.vy)
     steady = len(course.vx) > 0 and max(abs(vx), abs(vy)) < 0.07
-    steady = steady and not _swings(course.vx) and not _swings(course.vy)
+    steady = steady and not _swings(course.wx) and not _swings(course.wy)
     side = 1 if thing.direction == "clockwise" else -1
     match thing.verb:
         case "moves" | "rolls":
             dx, dy = STEPS[thing.direction]
             along, across = (vx, vy) if dx else (vy, vx)
             right = along * (dx + dy) > 0
-            goes = abs(along) > 0.12 and abs(across) < 0.5 * abs(along) and not _swings(course.vx)
-            goes = goes and not (dy and (_falls(course) or _swings(course.vy)))
+            goes = abs(along) > 0.12 and abs(across) < 0.5 * abs(along)
+            goes = goes and _one_way(course.vx if dx else course.vy) and not (dy and _falls(course))
             low = abs(course.low - FLOOR) < 0.09
             return goes and (thing.verb == "moves" or (bool(dx) and low)), goes and right
         case "falls":
             return vy > 0.1 and abs(vx) < 0.1 and _falls(course), True
         case "bounces":
-            return _swings(course.vy) and abs(vx) < 0.1 and float(np.ptp(course.y)) > 0.08, True
+            return _swings(course.wy) and abs(vx) < 0.1 and float(np.ptp(course.y)) > 0.08, True
         case "grows" | "shrinks":
             return steady and course.grows * (1 if thing.verb == "grows" else -1) > 0.1, True
         case "spins":
             return steady and abs(course.turns) > 0.08, course.turns * side > 0.04
         case "swings":
-            return _swings(course.vx) and float(np.ptp(course.y)) < 0.6 * float(np.ptp(course.x)), True
+            return _swings(course.wx) and float(np.ptp(course.y)) < 0.6 * float(np.ptp(course.x)), True
         case _:
             return steady and abs(course.grows) < 0.1 and abs(course.turns) < 0.08, True
 
 
 def _falls(course: Course) -> bool:
     """Whether something is the faster the lower it is, as what falls is: v² grows by 2 g a height."""
-    if len(course.y) < 4 or float(np.ptp(course.y)) < 0.1:
+    if len(course.y) < 3 or float(np.ptp(course.y)) < 0.1:
         return False
     return float(np.polyfit(course.y, course.vy**2, 1)[0]) > 0.5
 
@@ -227,7 +243,7 @@ def _paired(thing: Thing, course: Course, track: Track, other: Track) -> tuple[b
     if thing.verb == "chases":
         vx, way = _middle(course.vx), STEPS[thing.direction][0]
         behind = float((apart[:, 0] * np.sign(vx) < 0).mean()) > 0.6
-        return abs(vx) > 0.12 and behind and np.ptp(apart[:, 0]) < 0.2, vx * way > 0
+        return abs(vx) > 0.12 and behind and bool(np.ptp(apart[:, 0]) < 0.35), vx * way > 0
     covered = sum(not a for a in track) > 0.1 * len(track)
     return bool(float(np.ptp(apart[:, 0])) > 0.1 or covered) and float(np.ptp(apart[:, 1])) < 0.15, True
 
@@ -244,15 +260,19 @@ def read_camera(
     moves = [("still", 0.0)]
     moves += [(f"pan {w}", s * d * n / 96) for w, s in (("left", -1), ("right", 1)) for d in range(3, 10)]
     moves += [("zoom in", 1.045), ("zoom in", 1.065), ("zoom out", 1 / 1.045), ("zoom out", 1 / 1.065)]
-    costs = np.zeros(len(moves))
+    bands = np.zeros((len(moves), 6))
     for i, j in pairs:
         for k, (kind, amount) in enumerate(moves):
             warped, ok = _warp(gray[i], kind, amount), _warp(free[i], kind, amount) > 0.99
             ok &= free[j] > 0.99
             ok[:, : n // 9] = ok[:, -n // 9 :] = ok[: n // 16] = ok[-n // 16 :] = False
-            costs[k] += np.minimum(abs(warped - gray[j]), 40)[ok].mean() if ok.any() else 0
+            away = np.where(ok, np.minimum(abs(warped - gray[j]), 40), 0)
+            parts = zip(*(np.array_split(part, 8, 1)[1:-1] for part in (away, ok)), strict=True)
+            bands[k] += [part.sum() / max(1, some.sum()) / len(pairs) for part, some in parts]
+    costs = bands.sum(1)
     best = int(costs.argmin())
-    kind, amount = moves[best if costs[best] < 0.8 * costs[0] else 0]
+    everywhere = (bands[0] > 0.04).sum() >= 5 and (bands[best] < 0.85 * bands[0]).sum() >= 3
+    kind, amount = moves[best if costs[best] < 0.8 * costs[0] and everywhere else 0]
     if kind.startswith("pan"):
         return kind, amount / n / GAP, 0.0
     return kind, 0.0, float(np.log(amount)) / GAP if kind != "still" else 0.0

@@ -46,7 +46,8 @@ def light(frames: NDArray[np.uint8]) -> str:
 def by_day(frames: NDArray[np.uint8], seen: str) -> Floats:
     """Pictures with the tint that a light gives to things taken off."""
     gain, offset = (np.array(part, np.float32) for part in LIGHTS[seen])
-    return (frames - NEAR * offset) / (1 + NEAR * (gain - 1))
+    day: Floats = (frames - NEAR * offset) / (1 + NEAR * (gain - 1))
+    return day
 
 
 def patches(picture: Floats) -> list[Sighting]:
@@ -119,7 +120,7 @@ def _outlines() -> tuple[list[str], list[float], Floats, list[float], list[tuple
 
 SIZES = tuple(0.165 * 1.12**k for k in range(13))  # of sprites, in pictures: 0.165 to 0.64
 PADDED = 96  # of a picture of half the size and what its transforms need around it
-FITS = 0.42  # the misfit below which a sprite is found
+FITS = 0.48  # the misfit below which a sprite is found
 SPREAD = 0.1  # how much a sprite's own contrasts count where its rim does not stand out
 LARGER = 2.5  # power of the size: of two fits in one place the larger one explains more
 SOFT = 120.0  # squared levels; what noise and edges account for

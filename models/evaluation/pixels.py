@@ -169,7 +169,7 @@ def _half(one: Sighting) -> float:
     return 0.5 / {"square": 4, "star": 5, "cross": 4, "triangle": 3, "diamond": 2}.get(one.name, 1)
 
 
-def _middle(values: Sequence[float]) -> float:
+def _middle(values: Sequence[float] | Floats) -> float:
     return float(np.median(values)) if len(values) else 0.0
 
 
@@ -181,7 +181,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def _swings(v: Floats) -> bool:
     """Whether something goes to and fro."""
-    return len(v) > 0 and min((v > 0.1).mean(), (v < -0.1).mean()) > 0.1
+    return len(v) > 0 and min((v > 0.14).mean(), (v < -0.14).mean()) > 0.1
 
 
 def _one_way(v: Floats) -> bool:

@@ -6,8 +6,9 @@ from riverrun.models.training.world.colors import COLORS
 from riverrun.models.training.world.shapes import SHAPES, paint
 from riverrun.models.training.world.sprites import SIDE, Bank
 
-NOUNS = ("cat", "dog", "car", "bus", "pig", "duck", "horse", "apple", "coin", "globe", "wheel", "bell", "key")
-NOUNS += ("lemon", "rocket", "robot", "tree", "hat", "drum", "goose")
+NOUNS = tuple(
+    "cat dog car bus pig duck horse apple coin globe wheel bell key lemon rocket robot tree hat drum goose".split()
+)
 
 
 def bank() -> Bank:

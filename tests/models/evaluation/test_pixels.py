@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,7 @@ TIMES = np.arange(24) / 12
 STILL = Camera("still", 0.0)
 
 
-def scene(
-    name: str, color: str, verb: str, direction: str = "", speed: float = 0.3, **changes: object
-) -> Scene:
+def scene(name: str, color: str, verb: str, direction: str = "", speed: float = 0.3, **changes: Any) -> Scene:
     """One thing in the middle of a meadow."""
     thing = Thing(name, color, 0.32, verb, direction, speed, (0.5, 0.5), ((0.0, 0.0),), (0.17, 0.17), 0.0)
     ground = Background("meadow", "", 1)
@@ -38,7 +37,7 @@ CLAIMS = {
     "stays": scene("ring", "red", "stays", "", 0.0),
     "sprite": scene("rocket", "", "moves", "up", at=(0.5, 0.75)),
 }
-WRONG = {
+WRONG: dict[str, dict[str, Any]] = {
     "count": {"offsets": ((-0.2, 0.0), (0.2, 0.0))},
     "color": {"color": "turquoise"},
     "object": {"name": "cross"},

@@ -7,6 +7,7 @@ import pytest
 
 from riverrun.models.errors import ModelError
 from riverrun.models.training.world import sprites
+from riverrun.models.training.world.names import LEFT, OTHER, ROUND
 
 DISC = '<circle cx="10" cy="6" r="4" fill="#de2626"/>'
 
@@ -22,7 +23,7 @@ def icons(folder: Path, licence: str, names: list[str]) -> Path:
 
 
 def wanted() -> list[str]:
-    words = f"{sprites.LEFT} {sprites.ROUND} {sprites.OTHER}".split()
+    words = f"{LEFT} {ROUND} {OTHER}".split()
     return [word.partition("=")[0] for word in words]
 
 

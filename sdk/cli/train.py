@@ -167,6 +167,35 @@ def voice(
     parted(voice, config, minutes, fresh, device)
 
 
+@app.command()
+def sprites(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, such as sprites.npz.")],
+    icons: Annotated[
+        Path | None, typer.Option(help="An unpacked icon set. Default: fetched from npm into the cache.")
+    ] = None,
+) -> None:
+    """Draw the sprites of the world that `train video` learns from, out of an icon set with a free licence."""
+    from riverrun.models.evaluation.recordings import Packages, cache
+    from riverrun.models.training.world.sprites import build
+
+    bank = build([icons or Packages(cache()).npm("emoji")])
+    bank.save(out)
+    typer.echo(f"{len(bank)} sprites in {out}")
+
+
+@app.command()
+def video(
+    config: Config,
+    minutes: Minutes = None,
+    fresh: Fresh = False,
+    device: Device = None,
+) -> None:
+    """Train what shows, an autoencoder and then a transformer; called again, it goes on where it stopped."""
+    from riverrun.models.training import showing
+
+    parted(showing, config, minutes, fresh, device)
+
+
 def parted(training: Any, config: Path, minutes: float | None, fresh: bool, device: str | None) -> None:
     """Run a training of several parts, alone or in a crew."""
     import logging

@@ -1,0 +1,193 @@
+"""From sprites to weights that show, in the parts that a stopped run goes on with."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from riverrun.cli import main
+from riverrun.media import join
+from riverrun.models.errors import ModelError
+from riverrun.models.shown import Shown
+from riverrun.models.speech.talk import talk
+from riverrun.models.training import flowing, pictures, showing, stories
+from riverrun.models.training.loop import Alone
+from riverrun.models.training.world.render import Renderer
+from riverrun.models.video import lite
+from riverrun.models.video.lite import ShowLiteNet
+from tests.models.pictures import bank
+from tests.models.video.shows import config
+
+CPU = Alone(torch.device("cpu"))
+BANK = bank()
+SMALL = config()
+PLAN = showing.Plan(
+    "sprites.npz",
+    "out",
+    SMALL.dit,
+    SMALL.vae,
+    size=(16, 16),
+    most=12,
+    depth=1,
+    steps=2,
+    stills=pictures.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
+    autoencoder=pictures.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
+    transformer=flowing.Recipe(minutes=9, steps=3, batch=2, save_minutes=9),
+    reels=1,
+    chunks=2,
+)
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with sprites; reels are short."""
+    BANK.save(tmp_path / "sprites.npz")
+    monkeypatch.setattr(stories, "REEL", 3)
+    return tmp_path
+
+
+def longer(plan: showing.Plan, **steps: int) -> showing.Plan:
+    return replace(plan, **{name: replace(getattr(plan, name), steps=n) for name, n in steps.items()})
+
+
+def test_sprites_become_weights_that_show_and_a_second_call_goes_on(base: Path) -> None:
+    path = showing.run(PLAN, base, CPU)
+    shown = join(list(talk(lite.load(path), Shown("a red circle falls", 1.0)))).data
+    assert shown.shape == (12, 16, 16, 3)
+    first, again = load_file(path), load_file(showing.run(PLAN, base, CPU))
+    assert all(torch.equal(first[name], again[name]) for name in first), "it was done"
+    further = load_file(showing.run(longer(PLAN, transformer=5), base, CPU))
+    same = {name for name in first if torch.equal(first[name], further[name])}
+    assert {name for name in first if name.startswith("vae.")} <= same and len(same) < len(first)
+    rows = [
+        json.loads(line) for line in (base / "out" / "transformer" / "log.jsonl").read_text().splitlines()
+    ]
+    assert [row["step"] for row in rows] == [3, 5] and rows[0]["first"] > 0
+
+
+def test_an_autoencoder_may_be_given(base: Path) -> None:
+    showing.run(PLAN, base, CPU)
+    given = replace(longer(PLAN), weights="out/autoencoder/vae.safetensors", out="other")
+    given = replace(
+        given, stills=replace(PLAN.stills, minutes=0), autoencoder=replace(PLAN.autoencoder, minutes=0)
+    )
+    made = load_file(showing.run(given, base, CPU))
+    vae = load_file(base / "out" / "autoencoder" / "vae.safetensors")
+    assert all(torch.equal(made[f"vae.{name}"], value) for name, value in vae.items())
+
+
+def test_latents_have_mean_0_and_deviation_1_as_far_as_what_was_seen_tells() -> None:
+    torch.manual_seed(0)
+    net = ShowLiteNet(config())
+    frames = torch.randint(0, 256, (6, 9, 16, 24, 3), dtype=torch.uint8)
+    pictures.normed(net.vae, frames)
+    latents = net.vae.encode(frames.permute(0, 4, 1, 2, 3).float() / 127.5 - 1)
+    by_channel = latents.transpose(0, 1).flatten(1)
+    assert by_channel.mean(1).abs().max() < 1e-3 and (by_channel.std(1) - 1).abs().max() < 1e-3
+
+
+def test_an_autoencoder_learns() -> None:
+    torch.manual_seed(0)
+    course = pictures.Course(ShowLiteNet(config()).vae, pictures.Recipe(rate=3e-3), CPU, still=False)
+    frames = torch.zeros(2, 9, 16, 24, 3, dtype=torch.uint8)
+    frames[0], frames[1, :, :, 12:] = 220, 180
+    found = [course.step(frames, 1.0) for _ in range(25)]
+    assert found[-1]["far"] < 0.8 * found[0]["far"]
+
+
+def test_the_2d_part_learns_alone() -> None:
+    torch.manual_seed(0)
+    vae = ShowLiteNet(config()).vae
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    pictures.Course(vae, pictures.Recipe(), CPU, still=True).step(
+        torch.zeros(1, 1, 16, 24, 3, dtype=torch.uint8), 1.0
+    )
+    changed = {name for name, value in vae.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("spatial_vae.") for name in changed - {BIAS})
+
+
+BIAS = "temporal_vae.quant_conv.conv.bias"  # which says how sure latents are at first
+
+
+def test_a_transformer_learns_a_story() -> None:
+    torch.manual_seed(0)
+    net = ShowLiteNet(config())
+    recipe = flowing.Recipe(rate=5e-3, silent=0.0, given=0.0)
+    course = flowing.Course(net, recipe, CPU)
+    latents = torch.randn(1, 2, *net.latent).expand(8, -1, -1, -1, -1, -1)
+    reel = flowing.Reel(latents, latents[:, :, :, 0], torch.tensor([[[1, 2], [3, 4]]]).expand(8, -1, -1))
+    found = [course.step(reel, 1.0) for _ in range(40)]
+    for name in ("first", "later"):
+        early, late = (
+            float(torch.stack([row[name] for row in rows]).mean()) for rows in (found[:5], found[-5:])
+        )
+        assert late < 0.8 * early, name
+
+
+def test_reels_hold_what_stories_show_and_what_they_say(base: Path) -> None:
+    torch.manual_seed(0)
+    net = ShowLiteNet(PLAN.config).eval()
+    seconds = net.config.vae.group / 12
+    reel = stories.reel(net, BANK, [5, 6], 3)
+    assert reel.latents.shape == (2, 3, *net.latent) and reel.pictures.shape == (2, 3, 4, 4, 4)
+    assert reel.captions.shape == (2, 3, stories.WORDINGS, 12)
+    for n, seed in enumerate((5, 6)):
+        story, start, scenes = stories.told(seed, BANK, 3, seconds)
+        frames = Renderer(story, BANK, 16).frames(start + np.arange(27) / 12)
+        pixels = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+        with torch.inference_mode():
+            latents = net.vae.encode(pixels)[0]
+        theirs = reel.latents[n].float().transpose(0, 1).flatten(1, 2)
+        assert (latents - theirs).norm() < 0.05 * latents.norm(), "in half precision"
+        changed = [k for k in range(1, 3) if scenes[k] != scenes[k - 1]]
+        for k in range(1, 3):
+            assert torch.equal(reel.captions[n, k], reel.captions[n, k - 1]) == (k not in changed)
+
+
+def test_scenes_change_where_a_chunk_begins() -> None:
+    seen = set()
+    for seed in range(40):
+        story, start, scenes = stories.told(seed, BANK, 4, 0.75)
+        k = scenes.index(1) if 1 in scenes else 4
+        seen.add(k)
+        assert k > 0 and (k == 4 or story.switches[0] == pytest.approx(start + 0.75 * k))
+    assert seen == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"weights": "missing.safetensors"}, "no such file"),
+        ({"sprites": "missing.npz"}, "no sprites at"),
+        (
+            {"stills": pictures.Recipe(minutes=0), "autoencoder": pictures.Recipe(minutes=0)},
+            "nothing to begin with",
+        ),
+    ],
+)
+def test_what_is_missing_is_said(base: Path, change: dict[str, object], why: str) -> None:
+    with pytest.raises(ModelError, match=why):
+        showing.run(replace(PLAN, **change), base, CPU)  # type: ignore[arg-type]
+
+
+def test_the_recipe_in_the_package_is_a_plan() -> None:
+    from importlib.resources import files
+
+    plan = showing.read(Path(str(files("riverrun.models.training"))) / "recipes" / "show-lite.toml")
+    net = ShowLiteNet(plan.config)
+    assert net.latent == (16, 3, 12, 12)
+    assert sum(value.numel() for value in net.state_dict().values()) * 2 < 25e6
+
+
+def test_a_size_that_does_not_fit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from importlib.resources import files
+
+    recipe = Path(str(files("riverrun.models.training"))) / "recipes" / "show-lite.toml"
+    (tmp_path / "odd.toml").write_text(recipe.read_text().replace("[96, 96]", "[96, 100]"))
+    with pytest.raises(SystemExit):
+        main(["train", "video", str(tmp_path / "odd.toml")])
+    assert "size is (96, 100), expected two multiples of 8" in capsys.readouterr().err

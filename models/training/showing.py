@@ -11,6 +11,7 @@ from riverrun.models import checkpoint
 from riverrun.models.errors import ModelError
 from riverrun.models.training import flowing, pictures, plans, stories
 from riverrun.models.training.flowing import Recipe as FlowingRecipe
+from riverrun.models.training.holding import hold
 from riverrun.models.training.loop import OTHER, Crew
 from riverrun.models.training.pictures import Recipe as PictureRecipe
 from riverrun.models.training.stories import Groups
@@ -92,6 +93,7 @@ def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
     net = begun(plan, base)
     if plan.stills.minutes:
         learn_pictures(net, plan, plan.stills, bank, out / "stills", crew, not fresh, still=True)
+        learn_to_hold(net, plan, bank)
     if plan.autoencoder.minutes:
         learn_pictures(net, plan, plan.autoencoder, bank, out / "autoencoder", crew, not fresh)
     net.vae.to(crew.device).eval().requires_grad_(False)
@@ -144,6 +146,16 @@ def learn_pictures(
     crew.wait_for_everyone()
     checkpoint.fill(net.vae, checkpoint.read(out / "vae.safetensors")[1], out / "vae.safetensors")
     net.vae.requires_grad_(True)
+
+
+def learn_to_hold(net: ShowLiteNet, plan: Plan, bank: Path) -> None:
+    """Have the autoencoder begin with what its 2D part learned: see holding.py."""
+    groups = Groups(bank, plan.size[0], plan.rate, 1, plan.seed + OTHER)
+    seen = torch.cat([one for one, _ in zip(stories.groups(groups, 1, 0), range(SEEN), strict=False)])
+    pixels = seen.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+    with torch.inference_mode():
+        deviation = float(net.vae.flat(pixels.to(net.vae.scale.device)).std())
+    hold(net.vae.temporal_vae, deviation)
 
 
 def learn_stories(net: ShowLiteNet, plan: Plan, bank: Path, out: Path, crew: Crew, resume: bool) -> None:

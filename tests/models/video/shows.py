@@ -15,7 +15,7 @@ LATENT = 4
 
 def config(**changes: object) -> Config:
     spatial = SpatialConfig((8, 8), 1, LATENT, 4, 2, attention=False)
-    temporal = TemporalConfig(LATENT, 8, (1, 1, 1), 1, (True, True), 4)
+    temporal = TemporalConfig(LATENT, 8, (1, 1, 1), 1, (True, True), 2)
     given = {
         "dit": Transformer(width=32, depth=2, heads=2, ratio=2, text=16, tokens=12, latent=LATENT, square=32),
         "vae": vae.Config(spatial, temporal, 9, 9, 1.0, (0.0,) * LATENT, (1.0,) * LATENT),

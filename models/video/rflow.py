@@ -113,11 +113,11 @@ def advance(
     if frames is None:
         return x + span * velocity(x, time, None), None
     noisy = NOISE * frames.mask >= time
-    begins = _spread(noisy & ~frames.begun)
+    begins = by_frame(noisy & ~frames.begun)
     if begins.any():
         x = torch.where(begins, mixed(x, noise(), torch.full((len(x),), time, device=x.device)), x)
     moved = x + span * velocity(x, time, noisy)
-    return torch.where(_spread(noisy), moved, x), replace(frames, begun=noisy)
+    return torch.where(by_frame(noisy), moved, x), replace(frames, begun=noisy)
 
 
 def sample(
@@ -130,7 +130,7 @@ def sample(
     return x
 
 
-def _spread(frames: Tensor) -> Tensor:
+def by_frame(frames: Tensor) -> Tensor:
     """A value a frame, for all of it.  # [b, f] -> [b, 1, f, 1, 1]"""
     return frames[:, None, :, None, None]
 
@@ -140,7 +140,7 @@ def _spread(frames: Tensor) -> Tensor:
 
 def mixed(data: Tensor, noise: Tensor, time: Tensor) -> Tensor:
     """x at a time, for each session or each frame.  # [b, c, f, y, x] twice, [b] or [b, f]"""
-    s = _spread(time if time.ndim == 2 else time[:, None]) / NOISE
+    s = by_frame(time if time.ndim == 2 else time[:, None]) / NOISE
     return (1 - s) * data + s * noise
 
 

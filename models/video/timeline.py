@@ -67,7 +67,7 @@ class Lane:
     @classmethod
     def of(cls, timeline: Timeline | None, frames: int, rope: Rotary, like: Tensor) -> "Lane":
         """For tokens `like`, `[b, f, s, d]`. Raises ValueError if the timeline is made for other frames."""
-        timeline = timeline or Timeline(torch.arange(frames))
+        timeline = timeline or Timeline(torch.arange(frames, device=like.device))
         seen = frames + (timeline.memory.frames if timeline.memory else 0)
         if timeline.positions.shape != (seen,):
             found = tuple(timeline.positions.shape)

@@ -80,11 +80,11 @@ def advance(
 ) -> tuple[Tensor, Frames | None]:
     """One step from a time to the next; known frames stay.  # [b, c, f, y, x]"""
     if frames is None:
-        return step(x, noises(x, time, None), time, until, draw(time)), None
+        return step(x, noises(x, time, None), time, until, draw(time).to(x)), None
     level = torch.where(frames.mask > 0, (frames.mask * LEVELS).int(), CLEAN)  # known frames are never begun
     begins = (level >= time) & ~frames.begun
-    held = torch.where(by_frame(begins), noised(x, draw(time + LEVELS), time), x) if begins.any() else x
-    moved = step(held, noises(held, time, level > time), time, until, draw(time))
+    held = torch.where(by_frame(begins), noised(x, draw(time + LEVELS).to(x), time), x) if begins.any() else x
+    moved = step(held, noises(held, time, level > time), time, until, draw(time).to(x))
     frames = replace(frames, begun=frames.begun | begins)
     return torch.where(by_frame(level < time), x, moved), frames
 

@@ -61,9 +61,9 @@ def frames(length: int | str) -> int:
     return count
 
 
-def shift_frames(count: int) -> int:
-    """The latent frames by which times are shifted: of whole groups only, as published; a picture is one."""
-    return 1 if count == 1 else count // GROUP * LATENTS
+def shift_frames(count: int, group: int = GROUP, latents: int = LATENTS) -> int:
+    """The latent frames by which times are shifted: of whole groups only, as published; at least one."""
+    return max(count // group * latents, 1)
 
 
 def fitted(height: int, width: int, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -10,7 +10,7 @@ Source: arXiv 2209.03003 (rectified flow), arXiv 2403.03206 (time shift, logit-n
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -19,10 +19,12 @@ import torch
 from torch import Tensor
 
 from riverrun.models.guidance import cfg
+from riverrun.models.noise import noise_rows
 from riverrun.models.state import State, stack
 
 NOISE = 1000.0  # the time at which there is nothing but noise
 SQUARE = 512  # side in pixels of a picture whose times are not shifted
+START = -1  # the number of the step whose draw is where a sampler begins
 Velocity = Callable[[Tensor, float, Tensor | None], Tensor]
 """(x, time, frames that are noisy or None for all) -> velocity towards the data"""
 Draw = Callable[[int], Tensor]
@@ -115,7 +117,7 @@ def advance(
     noisy = NOISE * frames.mask >= time
     begins = by_frame(noisy & ~frames.begun)
     if begins.any():
-        x = torch.where(begins, mixed(x, noise(), torch.full((len(x),), time, device=x.device)), x)
+        x = torch.where(begins, mixed(x, noise().to(x), _times(x, time)), x)
     moved = x + span * velocity(x, time, noisy)
     return torch.where(by_frame(noisy), moved, x), replace(frames, begun=noisy)
 
@@ -128,6 +130,11 @@ def sample(
     for i, (time, until) in enumerate(pairwise(times)):
         x, frames = advance(velocity, x, time, until, frames, lambda i=i: draw(i))  # type: ignore[misc]
     return x
+
+
+def draws(seeds: Sequence[int], shape: Sequence[int]) -> Draw:
+    """Draws for sessions by their seeds: a step, or START before the first, is the tick.  # [b, *shape]"""
+    return lambda step: noise_rows(seeds, [step] * len(seeds), shape)
 
 
 def by_frame(frames: Tensor) -> Tensor:

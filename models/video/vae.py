@@ -7,12 +7,14 @@ Source: arXiv 2412.20404 (Open-Sora), section on the autoencoder; the 2D one is 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from riverrun.models.noise import noise
 from riverrun.models.video.temporal import TemporalConfig, TemporalVae, sample
 
 Draw = Callable[[Sequence[int]], Tensor]
@@ -165,6 +167,12 @@ class VideoVae(nn.Module):
         made = torch.cat([self.spatial_vae["module"].decode(part).sample for part in flat])  # type: ignore[operator]
         patch = self.config.spatial.patch
         return rearrange(made, "(b f) (c p q) y x -> b c f (y p) (x q)", b=len(z), p=patch, q=patch)
+
+
+def draws(seed: int) -> Draw:
+    """Draws by a seed, one after the other."""
+    ticks = count()
+    return lambda shape: torch.from_numpy(noise(seed, next(ticks), shape))
 
 
 def spatial(config: SpatialConfig) -> Any:

@@ -91,7 +91,7 @@ class OpenSora:
         held = [self.vae.encode(r[None].to(self._like), draw)[0] for r in references]
         dropped = self.vae.config.frames(request.carried)
         for loop, text in enumerate(texts):
-            x = rflow.draws([request.seed + loop], shape)(rflow.START)[0].to(self._like)
+            x = rflow.draws([request.seed + loop], shape)(rflow.START)[0].to(self._like.device)
             again = (
                 [strategy.continuation(loop, len(held) - 1, request.carried, request.edit)] if loop else []
             )
@@ -102,7 +102,7 @@ class OpenSora:
                 if pixels.shape[2] > late:
                     yield pixels[0, :, late:]
                 late = max(late - pixels.shape[2], 0)
-            held = [*held[: len(references)], x[0].to(self._like)]
+            held = [*held[: len(references)], x[0]]
 
     def _shape(self, request: Request) -> tuple[int, int, int, int]:
         config = self.vae.config

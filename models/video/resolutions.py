@@ -1,7 +1,8 @@
 """Sizes and lengths of video by name, as Open-Sora was trained on them.
 
-A name is a number of pixels, and its shape a ratio of height to width: "9:16" is wide, "16:9" is high.
-Source: the releases of Open-Sora 1.2; arXiv 2412.20404, section on multi-resolution training.
+A name is a number of pixels, and its shape a ratio of height to width: "9:16" is wide, "16:9" is high. With "_16d"
+after a name sizes are multiples of 16, as in 1.3. Names of 2.0 end in "px", and its ratios are of width to height.
+Source: the releases of Open-Sora 1.2 to 2.0; arXiv 2412.20404, section on multi-resolution training; arXiv 2503.09642.
 """
 
 from riverrun.models.errors import InvalidRequest
@@ -27,6 +28,16 @@ SHAPES = {  # height and width for each name
     "50:27": ((277, 132), (462, 222), (692, 332), (924, 444), (1386, 666), (2078, 998)),
 }  # fmt: skip
 RESOLUTIONS = {name: {shape: sizes[i] for shape, sizes in SHAPES.items()} for i, name in enumerate(NAMES)}
+LATER = {  # of 2.0
+    "256px": {
+        "16:9": (192, 336), "9:16": (336, 192), "1:1": (256, 256), "2.39:1": (160, 384), "4:3": (224, 288),
+        "3:2": (208, 304),
+    },
+    "768px": {
+        "16:9": (576, 1024), "9:16": (1024, 576), "1:1": (768, 768), "2.39:1": (496, 1184), "4:3": (656, 880),
+        "3:2": (624, 928),
+    },
+}  # fmt: skip
 FRAMES = {"2s": 51, "4s": 102, "8s": 204, "16s": 408, "32s": 816}  # at 24 frames a second: 51 are 2.125 s
 TIMES = {"1x": 51, "2x": 102, "4x": 204, "8x": 408, "16x": 816}
 GROUP, LATENTS = 17, 5  # frames that are coded together along time, and the latent frames they become
@@ -35,13 +46,15 @@ PICTURE = 120  # the rate that a picture alone is told of  # frames a second
 
 def size(name: str, shape: str) -> tuple[int, int]:
     """Height and width in pixels. Raises InvalidRequest for a name or a shape that is not known."""
-    if name not in RESOLUTIONS:
-        raise InvalidRequest(f"resolution is {name!r}, expected one of {', '.join(NAMES)}")
-    if shape not in SHAPES:
-        raise InvalidRequest(
-            f"aspect ratio is {shape!r}, expected one of {', '.join(SHAPES)} (height to width)"
-        )
-    return RESOLUTIONS[name][shape]
+    plain = name.removesuffix("_16d")
+    if (sizes := RESOLUTIONS.get(plain) or LATER.get(name)) is None:
+        known = ", ".join((*NAMES, *LATER))
+        raise InvalidRequest(f"resolution is {name!r}, expected one of {known}, or the first with _16d")
+    if shape not in sizes:
+        order = "width to height" if name in LATER else "height to width"
+        raise InvalidRequest(f"aspect ratio is {shape!r}, expected one of {', '.join(sizes)} ({order})")
+    height, width = sizes[shape]
+    return (height, width) if plain == name else (height // 16 * 16, width // 16 * 16)
 
 
 def frames(length: int | str) -> int:

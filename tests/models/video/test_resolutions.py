@@ -3,7 +3,7 @@
 import pytest
 
 from riverrun.models import InvalidRequest
-from riverrun.models.video.resolutions import NAMES, RESOLUTIONS, SHAPES, fitted, frames, size
+from riverrun.models.video.resolutions import LATER, NAMES, RESOLUTIONS, SHAPES, fitted, frames, size
 
 PIXELS = dict(zip(NAMES, (36_864, 102_240, 230_400, 409_920, 921_600, 2_073_600), strict=True))
 
@@ -17,6 +17,16 @@ def test_a_name_is_a_number_of_pixels_and_a_shape_a_ratio(name: str) -> None:
         if shape != "50:27":  # whose sizes are 25:12, and published so
             assert height / width == pytest.approx(rows / columns, rel=0.03)
     assert size(name, "9:16") == size(name, "16:9")[::-1]
+
+
+def test_sizes_of_later_versions() -> None:
+    assert size("360p_16d", "9:16") == (352, 640) and size("720p_16d", "1:1") == (960, 960)
+    assert size("256px", "16:9") == (192, 336) and size("768px", "2.39:1") == (496, 1184)
+    assert all(n % 16 == 0 for sizes in LATER.values() for pair in sizes.values() for n in pair)
+    with pytest.raises(InvalidRequest, match=r"'9:21', expected one of 16:9, .* \(width to height\)"):
+        size("256px", "9:21")
+    with pytest.raises(InvalidRequest, match="resolution is '256px_16d'"):
+        size("256px_16d", "1:1")
 
 
 def test_lengths() -> None:

@@ -55,7 +55,7 @@ class Request:
     def __post_init__(self) -> None:
         for name in ("frames", "steps", "loops", "carried", "fps"):
             if not 0 < (value := getattr(self, name)) < float("inf"):
-                raise InvalidRequest(f"{name} is {value}, expected at least 1")
+                raise InvalidRequest(f"{name} is {value}, expected a positive number")
         if not 0 <= self.strength < float("inf") or not 0 <= self.edit <= 1:
             raise InvalidRequest(
                 f"strength is {self.strength} and edit {self.edit}, expected at least 0, and 0 to 1"

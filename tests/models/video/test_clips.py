@@ -66,7 +66,7 @@ def test_loops_go_on_from_what_came_before(parts: OpenSora) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"frames": 0}, "frames is 0, expected at least 1"),
+        ({"frames": 0}, "frames is 0, expected a positive number"),
         ({"strength": -1.0}, "strength is -1.0"),
         ({"edit": 2.0}, "edit 2.0, expected at least 0, and 0 to 1"),
         ({"size": (2, 24)}, "expected at least 4 on a side"),

@@ -73,7 +73,8 @@ def draws(reels: Sequence[Reel], recipe: Recipe, device: torch.device, *dice: in
             part = slice(first, first + count)
             rows.append((reel.latents[at, part], reel.pictures[at, part], reel.captions[at, part, wording]))
         latents, pictures, captions = (torch.stack(part).to(device) for part in zip(*rows, strict=True))
-        yield Reel(latents.float(), pictures.float(), captions.long())
+        longest = int((captions > 0).sum(-1).max())
+        yield Reel(latents.float(), pictures.float(), captions[..., :longest].long())
 
 
 class Course:

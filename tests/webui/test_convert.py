@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from riverrun.media import read
+from riverrun.models import ModelError
+from riverrun.models.evaluation.likeness import Resemblyzer
+from riverrun.models.evaluation.recordings import Packages, cache
+from riverrun.models.training.corpus import decode, resample
 from riverrun.models.voice.lite import ConvertLite, load
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.stream import Stream
@@ -24,6 +29,7 @@ from tests.webui.test_speak import opened, serving
 pytestmark = browsing.pytestmark
 WEIGHTS = ASSETS / "convert-lite.safetensors"
 CLEAN = ASSETS / "sample-clean.flac"
+TARGET = Path(__file__).parent / "am_onyx.opus"  # of a voice that the model knows, by Kokoro-82M (Apache-2.0)
 Audio = NDArray[np.float32]
 
 
@@ -105,32 +111,54 @@ def pitch(sound: Audio) -> float:
     return float(np.median(found))
 
 
-@pytest.mark.skipif(not WEIGHTS.exists(), reason="the weights of convert-lite are not in this installation")
-@pytest.mark.parametrize("transport", ["ws", "webrtc"])
-def test_the_microphone_comes_back_in_another_voice_with_its_words(
-    tmp_path: Path, clean: Path, transport: str
-) -> None:
-    converter = load(WEIGHTS)
-    known = {
-        name: converter.config.listener.lowest * 2**voice.pitch for name, voice in converter.voices.items()
-    }
-    wanted = max(known, key=lambda name: known[name])
-    models = {"RIVERRUN_MODELS": json.dumps([str(WEIGHTS)]), "RIVERRUN_VOICES__FOLDER": str(tmp_path / "own")}
+@dataclass(frozen=True)
+class Heard:
+    """What the page recorded of both sides while it converted, and what it told of the delay, in ms."""
+
+    before: Audio
+    after: Audio
+    total: float
+    stages: list[float]
+
+
+@pytest.fixture(scope="module", params=["ws", "webrtc"])
+def heard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, clean: Path) -> Heard:
+    """The microphone through the weights that come along, into TARGET, over either transport."""
+    if not WEIGHTS.exists():
+        pytest.skip("the weights of convert-lite are not in this installation")
+    folder = tmp_path_factory.mktemp("heard")
+    models = {"RIVERRUN_MODELS": json.dumps([str(WEIGHTS)]), "RIVERRUN_VOICES__FOLDER": str(folder / "own")}
     with browsing.serving(models) as at, opened(at, clean, "convert") as page:
-        page.select_option("#convert-voice", wanted)
-        page.select_option("#convert-transport", transport)
+        page.select_option("#convert-voice", TARGET.stem)
+        page.select_option("#convert-transport", request.param)
         begin(page)
-        before, after = recorded(page, tmp_path, 19_000)  # the file is 8.5 s long and starts again and again
+        before, after = recorded(page, folder, 19_000)  # the file is 8.5 s long and starts again and again
         total = float(page.inner_text("#convert-total"))
         stages = [float(value.split()[0]) for value in page.locator("#convert-stages dd").all_inner_texts()]
         slow = page.is_visible("#convert-slow")
         end(page)
     if slow:
         pytest.skip("this machine is too slow to convert live, as the page says itself")
-    assert 100 < total < 1500 and abs(sum(stages) - total) < 0.2 * total, stages
+    return Heard(before, after, total, stages)
+
+
+def test_the_microphone_comes_back_in_another_voice_with_its_words(heard: Heard) -> None:
+    before, after, converter = heard.before, heard.after, load(WEIGHTS)
+    assert 100 < heard.total < 1500 and abs(sum(heard.stages) - heard.total) < 0.2 * heard.total, heard.stages
     assert len(before) == len(after) > 15 * RATE
-    assert abs(math.log2(pitch(after) / known[wanted])) < abs(math.log2(pitch(before) / known[wanted])) / 2
+    wanted = converter.config.listener.lowest * 2 ** converter.voices[TARGET.stem].pitch
+    assert abs(math.log2(pitch(after) / wanted)) < abs(math.log2(pitch(before) / wanted)) / 2
     assert kept(words(before), words(after)) > 0.7
+
+
+def test_who_comes_back_is_nearer_to_whom_was_asked_for_than_to_who_spoke(heard: Heard) -> None:
+    try:
+        judge = Resemblyzer(Packages(cache()))
+    except ModelError as error:
+        pytest.skip(f"nobody judges whose voice it is: {error}")
+    source, made = (judge.embed(resample(sound, RATE, 16_000)) for sound in (heard.before, heard.after))
+    target = judge.embed(decode(TARGET))
+    assert made @ target > made @ source and made @ target > source @ target + 0.1
 
 
 def test_both_sides_are_recorded_in_step_and_bypass_gives_the_input_back(page: Any, tmp_path: Path) -> None:

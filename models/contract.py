@@ -123,3 +123,14 @@ class Lightens(Protocol):
     def lighten(self, state: "State", rung: int) -> "State":
         """Go on with less of the first `rung` of them, and with all of the others."""
         ...
+
+
+class Presets(Protocol):
+    """A StreamModel that can be had in several ways, which cost and wait more or less, out of the same weights."""
+
+    @property
+    def presets(self) -> tuple[str, ...]: ...
+
+    def at(self, preset: str) -> StreamModel:
+        """The model in one of these ways. Their states are of different shapes."""
+        ...

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from riverrun.media import Chunk, Reader, Writer
     from riverrun.models.contract import StreamModel
+    from riverrun.models.voice.fitting import Fit
 
 Progress = Callable[[float, float | None], object]
 """Told the seconds done and, where known, the seconds there are."""
@@ -67,6 +68,7 @@ class Converting(TypedDict, total=False):
     device: str  # "cpu", "cuda", "cuda:1", ...
     seed: int  # 0; equal seeds give equal results
     mark: bool  # True; by which generated speech can be known, not heard
+    preset: str  # of a model that has any; "auto" is the one of least latency that keeps pace on this machine
 
 
 class Filter:
@@ -175,8 +177,12 @@ class Converter(Filter):
         device: str = "cpu",
         seed: int = 0,
         mark: bool = True,
+        preset: str = "",
     ) -> None:
         """`voice` is a name the model knows, or a recording of ten seconds; by default, the model's first name.
+
+        With a `preset`, `fit` says what windows of the model take here, by that one or, with "auto", by the one that
+        fits best.
 
         Raises InvalidRequest or CheckpointError if there is no such model or voice or a setting is not usable,
         MediaError for a recording that is not.
@@ -188,6 +194,9 @@ class Converter(Filter):
         made = models.load(model or models.for_task("convert"), device)
         if not made.spec.converts:
             raise models.InvalidRequest(OTHER)
+        self.fit: Fit | None = None
+        if preset:
+            made = self._fitting(made, preset)
         whose = found(voice, made.spec.voices, int(made.spec.gives[0].rate))
         if not made.spec.voices and whose.sound is None:
             raise models.InvalidRequest(
@@ -196,6 +205,16 @@ class Converter(Filter):
         heard = "" if whose.sound is None else recorded(whose.sound)
         request = made.request(voice=whose.name, recording=heard, pitch=pitch, seed=seed, mark=mark)
         super().__init__(made, request, "8k")  # what it cannot hear is still in the voice that came in
+
+    def _fitting(self, model: "StreamModel", preset: str) -> "StreamModel":
+        """A model by a preset, with `fit` noted."""
+        from riverrun.models.inference import inference
+        from riverrun.models.voice.fitting import fitting, ways
+
+        found = ways(model, preset)
+        with inference(1):
+            self.fit = fitting(found, time.perf_counter)
+        return found[self.fit.preset]
 
 
 def guard(source: str, target: str, force: bool) -> str:

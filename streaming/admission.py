@@ -62,11 +62,16 @@ def measure(lane: Lane, what: str, model: StreamModel) -> None:
     if takes is None or takes.kind != "audio":
         return
     data = np.random.default_rng(0).normal(0, 0.1, (takes.hop, takes.channels)).astype(np.float32)
-    early = math.ceil(model.spec.latency / takes.hop)  # hops of which nothing is given yet, at less cost
+    hops = (
+        getattr(model, "period", takes.hop) // takes.hop
+    )  # from one window, or as much work as one, to the next
+    early = hops * math.ceil(
+        model.spec.latency / takes.hop / hops
+    )  # hops of which nothing is given yet, at less cost
     for rows in (size for size in BUCKETS if size <= model.spec.max_batch):
         state = stack([model.open(sample(model)) for _ in range(rows)])
-        best = math.inf  # what else runs on the machine can only add
-        for turn in range(early + MEASURED):
+        took = list[float]()
+        for turn in range(early + hops * MEASURED):
             inputs: list[Chunk | None] = [Chunk(data, turn * takes.hop, takes.rate)] * rows
             start = time.perf_counter()
             while True:
@@ -74,9 +79,12 @@ def measure(lane: Lane, what: str, model: StreamModel) -> None:
                 if any(made is not None for made in outputs[0]):
                     break
                 inputs = [None] * rows
-            if turn >= early:
-                best = min(best, time.perf_counter() - start)
-        lane.queue.costs.learn(what, rows, best)
+            took.append((time.perf_counter() - start) / hops)
+        windows = (sum(took[at : at + hops]) for at in range(early, len(took), hops))
+        cost = min(windows)  # what else runs on the machine can only add
+        lane.queue.costs.learn(what, rows, cost)
+        if cost > takes.hop / takes.rate:
+            return  # more rows do not keep pace, either
 
 
 def _speaks(lane: Lane, what: str, model: StreamModel) -> None:

@@ -11,7 +11,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from itertools import chain
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ import torch
 from riverrun.media import Chunk, cut
 from riverrun.models.contract import Spec, StreamModel
 from riverrun.models.inference import inference
+from riverrun.models.voice.fitting import AUTO, fitting, ways
 from riverrun.streaming.admission import admit, measure, seated
 from riverrun.streaming.batch import Seat, advance, nobody, save, sit, update
 from riverrun.streaming.errors import ProtocolError, SessionEnded
@@ -237,6 +239,23 @@ class Engine:
         spec, kind = await asyncio.to_thread(self.shelf.kind, model)
         build(kind, request)
         return spec
+
+    async def fit(self, model: str, preset: str = AUTO) -> dict[str, Any]:
+        """As `Handle.fit`."""
+        lane, made = await self._take(model, Live())
+        try:
+            if not made.spec.converts:
+                return {}
+            work = partial(fitting, ways(made, preset), time.perf_counter)
+            fit = await asyncio.wrap_future(lane.call(work))
+        finally:
+            self.shelf.give_back(made)
+        log.log(logging.INFO if fit.fits else logging.WARNING, "model %s: %s", model, fit)
+        return {**asdict(fit), "fits": fit.fits, "sessions": fit.sessions}
+
+    async def settle(self, model: str, preset: str) -> None:
+        """As `Handle.settle`."""
+        await asyncio.to_thread(self.shelf.settle, model, preset)
 
     async def warm(self, model: str) -> None:
         """Load a model for live use and measure its steps, so that nobody waits for that and all know the cost."""

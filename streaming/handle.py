@@ -73,6 +73,17 @@ class Handle(Protocol):
         """What a model takes and gives. Raises InvalidRequest if it would not take a request."""
         ...
 
+    async def fit(self, model: str, preset: str = "auto") -> dict[str, Any]:
+        """How a model that converts does here, by the preset named or the one that fits best; as JSON values.
+
+        They are those of `fitting.Fit`, none for another model. Raises InvalidRequest if it has no such preset.
+        """
+        ...
+
+    async def settle(self, model: str, preset: str) -> None:
+        """Have a model of one of its presets from now on; before it has sessions."""
+        ...
+
     async def warm(self, model: str) -> None:
         """Load a model for live use and measure what its steps cost."""
         ...

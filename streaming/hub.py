@@ -50,6 +50,7 @@ class Hub:
         self.version = version("riverrun")
         self.metrics = Metrics(self.version)
         self.specs: dict[str, Spec] = {}  # of the models, once they are known
+        self.fits: dict[str, dict[str, Any]] = {}  # how those do here that convert, as `Handle.fit` tells
         self.streams: dict[int, Stream] = {}
         self.links: dict[str, Link] = {}  # WebSocket streams, by session
         self.replies: dict[str, Reply] = {}  # of uploads, by session
@@ -86,12 +87,20 @@ class Hub:
         """Start the engine, learn what its models are and what they cost; then be ready."""
         self.engine = await self.start()
         for name in self.models:
+            asked = self.settings.compute.presets.get(name, "auto")
+            self.fits[name] = await self.engine.fit(name, asked)
+            await self._warm(self.engine, name)
             self.specs[name] = await self.engine.check(name, {})
-            await self.engine.warm(name)
         if any(spec.symbols for spec in self.specs.values()):
             await asyncio.to_thread(reader, "en-US")  # takes a second, for which nobody should wait
         self.ready = True
         log.info("ready: %s", ", ".join(self.models))
+
+    async def _warm(self, engine: Handle, model: str) -> None:
+        """Have a model ready, by the preset that was chosen for it at the start."""
+        if preset := self.fits[model].get("preset"):
+            await engine.settle(model, preset)
+        await engine.warm(model)
 
     async def beat(self) -> None:
         """Note how late the event loop is, for as long as it runs."""
@@ -134,7 +143,7 @@ class Hub:
         engine = await self.start()
         try:
             for name in self.models:
-                await engine.warm(name)
+                await self._warm(engine, name)
         except BaseException:
             await engine.shut()
             raise

@@ -183,6 +183,15 @@ class Remote:
         value, _ = await self._ask({"do": "check", "model": model, "request": dict(request)})
         return pipe.unspec(value)
 
+    async def fit(self, model: str, preset: str = "auto") -> dict[str, Any]:
+        """As `Handle.fit`."""
+        value: dict[str, Any] = (await self._ask({"do": "fit", "model": model, "preset": preset}))[0]
+        return value
+
+    async def settle(self, model: str, preset: str) -> None:
+        """As `Handle.settle`."""
+        await self._ask({"do": "settle", "model": model, "preset": preset})
+
     async def warm(self, model: str) -> None:
         """As `Handle.warm`."""
         await self._ask({"do": "warm", "model": model})

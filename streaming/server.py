@@ -178,7 +178,7 @@ def _routes(app: FastAPI, hub: Hub) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """The models of this server, as OpenAI's clients list them."""
-        return {"object": "list", "data": [_model(name, spec) for name, spec in hub.specs.items()]}
+        return {"object": "list", "data": [_model(name, spec, hub.fits) for name, spec in hub.specs.items()]}
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
@@ -196,7 +196,7 @@ def _routes(app: FastAPI, hub: Hub) -> None:
         return {"status": hub.state}
 
 
-def _model(name: str, spec: Spec) -> dict[str, Any]:
+def _model(name: str, spec: Spec, fits: Mapping[str, Any]) -> dict[str, Any]:
     port = spec.takes or spec.gives[0]
     entry, speaks = MODELS.get(name), bool(spec.symbols)
     does = "speak" if speaks else "convert" if spec.converts else "restore"
@@ -213,6 +213,7 @@ def _model(name: str, spec: Spec) -> dict[str, Any]:
         "latency": float((port.hop + spec.latency) / port.rate),
         "speaks": speaks,
         "voices": list(spec.voices),
+        "fit": fits[name] or None,
         "present": True,
     }
 

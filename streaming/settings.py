@@ -82,12 +82,14 @@ class Compute(Group):
     """The engine that steps models.
 
     With 2 `lanes`, what is live has one for itself; where there are few processors, two only get in one another's
-    way, and live work goes before the rest in one.
+    way, and live work goes before the rest in one. `presets` are by the names of models that have any: which one is
+    served, rather than the one of least latency that keeps pace here.
     """
 
     process: bool = True  # of its own
     lanes: int = Field(default_factory=lambda: 2 if (os.cpu_count() or 1) >= SPARE else 1, ge=1, le=2)
     threads: int = Field(default=1, ge=1)  # a lane
+    presets: dict[str, str] = {}
     memory: int | None = Field(default=None, ge=1 << 20)  # bytes of models; without it, all stay
     stuck: float = Field(
         default=10.0, gt=0

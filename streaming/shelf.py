@@ -4,12 +4,12 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from riverrun.models.contract import Spec, StreamModel
+from riverrun.models.contract import Presets, Spec, StreamModel
 from riverrun.models.errors import InvalidRequest
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,18 @@ class Shelf:
     def offer(self, name: str, load: Callable[[], StreamModel]) -> None:
         """Make a model available that `load` makes an instance of whenever one is wanted."""
         self.loaders[name] = load
+
+    def settle(self, name: str, preset: str) -> None:
+        """Have a model of one of its presets from now on. Those that are in use stay as they are: call it first."""
+        if name in self.fixed:
+            return self.add(name, cast(Presets, self.fixed[name]).at(preset))
+        load = self.loaders[name]
+        self.loaders[name] = lambda: cast(Presets, load()).at(preset)
+        with self._lock:
+            for (held, _), copy in self._copies.items():
+                if held == name:
+                    copy.model = cast(Presets, copy.model).at(preset)
+                    self.kinds[name] = (copy.model.spec, copy.model.request)
 
     @property
     def names(self) -> list[str]:

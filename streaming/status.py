@@ -62,6 +62,19 @@ class Engine(BaseModel):
     models: Annotated[dict[str, int], Field(description="Bytes of those in memory, by name and lane.")]
 
 
+class Fit(BaseModel):
+    """How a model that converts does on this machine, one stream alone; times in seconds."""
+
+    preset: Annotated[str, Field(description="That is served; empty if it has none.")]
+    hop: Annotated[float, Field(description="How long a window's sound lasts, and so may take.")]
+    latency: Annotated[float, Field(description="Without computing.")]
+    p50: Annotated[float, Field(description="What a window takes.")]
+    p95: float
+    windows: Annotated[int, Field(description="How many were timed.")]
+    fits: Annotated[bool, Field(description="Whether the p95 is within the hop.")]
+    sessions: Annotated[int, Field(description="How many streams keep pace if none shares a step.")]
+
+
 class Status(BaseModel):
     """The server, now."""
 
@@ -72,6 +85,7 @@ class Status(BaseModel):
     limit: Annotated[int, Field(description="How many streams may be open.")]
     sessions: list[Session]
     engine: Annotated[Engine | None, Field(description="null: it does not answer.")]
+    fits: Annotated[dict[str, Fit], Field(description="By model, as timed at the start.")]
     restarts: Annotated[int, Field(description="Engines that failed.")]
     refused: Annotated[dict[str, int], Field(description="Requests, by the code of the error.")]
 
@@ -93,6 +107,7 @@ async def status(request: Request) -> Status:
         limit=hub.settings.streams.sessions,
         sessions=sessions,
         engine=None if figures is None else Engine(**figures),
+        fits={name: Fit(**fit) for name, fit in hub.fits.items() if fit},
         restarts=hub.restarts,
         refused=hub.metrics.refusals(),
     )

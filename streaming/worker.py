@@ -161,6 +161,10 @@ class Worker:
                 await engine.close(session)
             case "check":
                 return pipe.spec(await engine.check(head["model"], head["request"])), b""
+            case "fit":
+                return await engine.fit(head["model"], head["preset"]), b""
+            case "settle":
+                await engine.settle(head["model"], head["preset"])
             case "warm":
                 await engine.warm(head["model"])
             case "figures":

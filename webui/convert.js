@@ -50,6 +50,22 @@ export class Convert {
     $("pitch-value").textContent = `${pitch > 0 ? "+" : ""}${pitch} semitones`.replace("-", "−");
     $("bypass").setAttribute("aria-checked", String(this.bypass));
     $("bypass-state").textContent = this.bypass ? "on: you are heard as you are" : "off: you are heard in the voice below";
+    this.fit();
     this.program.show();
+  }
+
+  // How the model does on the server's machine, as it was timed when the server started.
+  fit() {
+    const line = this.$("fit");
+    const fit = this.model?.fit;
+    line.hidden = !fit;
+    if (!fit) return;
+    const { preset, latency, p95, hop, fits } = fit;
+    const ms = (seconds) => `${Math.round(1000 * seconds)} ms`;
+    const took = `${ms(p95)} for a window of ${ms(hop)}`;
+    line.className = fits ? "hint" : "slow";
+    line.textContent = fits
+      ? `${preset && `Preset ${preset}. `}${ms(latency)} of delay before computing; the server's machine takes ${took}.`
+      : `The server's machine is too slow to convert live: ${preset ? `the preset ${preset} comes nearest and` : "it"} takes ${took}.`;
   }
 }

@@ -197,15 +197,21 @@ class Conversion:
     """
 
     request = Request
+    presets = tuple(PRESETS)
 
     def __init__(self, net: XVc, windows: Windows | None = None, max_batch: int = 8) -> None:
         self.net, self.windows = net, windows or Windows()
         seen, self.moved = net.config.codec.seen, self.windows.moved(net.config.codec.heard)
         self.kept, self.given = self.windows.kept(seen), self.windows.given(seen)
         self.hop = math.gcd(self.windows.hop, self.windows.latency - self.windows.hop) * MS  # samples
+        self.period = self.windows.hop * MS  # samples
         port = Port("audio", RATE, self.hop)
         self.spec = Spec(port, (port,), self.windows.latency * MS - self.hop, max_batch, converts=True)
         self.marker = Marker(RATE).to(net.device)
+
+    def at(self, preset: str) -> "Conversion":
+        """The same networks by the windows of a preset."""
+        return Conversion(self.net, PRESETS[preset], self.spec.max_batch)
 
     # The contract
 
@@ -302,7 +308,7 @@ class Conversion:
     def _due(self, state: State, row: int) -> bool:
         """Whether a window is complete."""
         start = self._start(state, row)
-        return start >= 0 and start % (self.windows.hop * MS) == 0
+        return start >= 0 and start % self.period == 0
 
     def _convert(self, state: State) -> State:
         """The next hop of every session."""
@@ -313,13 +319,13 @@ class Conversion:
             codes = self.net.codes(sound)
         made = self.net(sound, state["told"], state["here"], codes, self.kept)[:, self.given]
         first = torch.tensor([self._start(state, i) == 0 for i in range(len(sound))], device=sound.device)
-        held, tail = faded(made, state["tail"], first, self.windows.hop * MS)
+        held, tail = faded(made, state["tail"], first, self.period)
         return {"held": held, "tail": tail, "codes": codes, "coded": [True] * len(sound)}
 
     def _give(self, state: State) -> tuple[Outputs, State]:
         """The part of each session's last hop whose turn it is; before the first there is silence."""
         starts = [self._start(state, i) for i in range(len(state["held"]))]
-        at = [start % (self.windows.hop * MS) for start in starts]
+        at = [start % self.period for start in starts]
         sound = torch.stack([held[i : i + self.hop] for held, i in zip(state["held"], at, strict=True)])
         sound, mark = self.marker.some(sound, state["marked"], state["mark"])
         data = sound[:, :, None].cpu().numpy()

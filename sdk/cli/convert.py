@@ -31,6 +31,13 @@ def convert(
         bool,
         typer.Option(help="Carry the inaudible mark of generated speech, which `riverrun detect` finds."),
     ] = True,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a model that has any, as X-VC; auto times them, and takes the one of least latency that keeps "
+            "pace here. What it takes is printed."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace results that are there.")] = False,
 ) -> None:
     """Give the speech in recordings and videos another voice; each result has the form of its source."""
@@ -39,4 +46,9 @@ def convert(
     jobs = planned(inputs, out, CONVERTED)
     from riverrun.local import Converter
 
-    done(Converter(voice, pitch=pitch, model=model, device=device, seed=seed, mark=mark), jobs, force)
+    converter = Converter(
+        voice, pitch=pitch, model=model, device=device, seed=seed, mark=mark, preset=preset or ""
+    )
+    if converter.fit:
+        typer.echo(str(converter.fit), err=True)
+    done(converter, jobs, force)

@@ -56,6 +56,26 @@ def heard(path: Path) -> np.ndarray:
 # In this process
 
 
+def test_a_preset_is_named_or_found_and_told(
+    source: Path, xvc: str, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = voice(source.parent, tone(RATE, 1, 2.0))
+    options = ("--voice", mine, "--model", xvc, "-f")
+    for preset, latency in (("auto", ""), ("cpu", "latency 360 ms"), ("quick", "latency 180 ms")):
+        assert call("convert", source, *options, "--preset", preset) == 0
+        told = capsys.readouterr().err
+        assert "preset " in told and "(p95 of " in told
+        assert (
+            "too slow" in told or f"preset {'' if preset == 'auto' else preset}" in told and latency in told
+        )
+    assert call("convert", source, *options, "--preset", "best") == 1
+    assert "expected auto or one of default, light, quick, cpu" in capsys.readouterr().err
+    assert call("convert", source, "--model", weights, "-f", "--preset", "auto") == 0
+    assert "of 20 ms a window" in capsys.readouterr().err
+    assert call("convert", source, "--model", weights, "-f", "--preset", "cpu") == 1
+    assert "the model has none" in capsys.readouterr().err
+
+
 def test_a_file_becomes_one_in_another_voice_beside_it(source: Path, weights: str) -> None:
     made = riverrun.convert(source, voice="ben", pitch=2.0, seed=3, model=weights)
     assert made.path == str(source.with_name("in.converted.wav"))

@@ -347,6 +347,54 @@ async def test_an_imported_model_is_served_in_voices_of_one_s_own(
     assert np.linalg.norm(got - here) < 1e-3 * np.linalg.norm(here), "it hears them at its own rate"
 
 
+async def test_the_preset_that_keeps_pace_is_chosen_once_and_outlives_the_engine(tmp_path: Path) -> None:
+    """By name here: what is chosen otherwise depends on the machine. A saved state fits no other preset."""
+    path, sound = imported(tmp_path), noise(32_000)
+    kept: Any = {"models": json.dumps([path]), "voices__folder": tmp_path / "voices"}
+    with serving(**kept, streams__snapshot=0.2, compute__presets=json.dumps({path: "cpu"})) as process:
+        voice = await own(process.at, tone(RATE, 1, 3.0))
+        async with httpx.AsyncClient(base_url=f"http://{process.at}", timeout=60) as http:
+            (found,) = (await http.get("/v1/models")).json()["data"]
+            status = (await http.get("/v1/status")).json()
+            assert (found["fit"], found["latency"]) == (status["fits"][path], 0.36)
+            assert (found["fit"]["preset"], found["fit"]["hop"], found["fit"]["windows"]) == ("cpu", 0.24, 50)
+            assert found["fit"]["p50"] <= found["fit"]["p95"] and "preset cpu" in process.log()
+
+            async def through(strike: bool) -> Audio:
+                async with client.stream(path, rate=16_000, voice=voice) as stream:
+                    await stream.feed(sound[:16_000])
+                    if strike:
+                        (worker,) = process.children
+                        os.kill(worker, signal.SIGKILL)
+                    await stream.feed(sound[16_000:])
+                    await stream.finish()
+                    return np.concatenate([chunk.data async for chunk in stream])
+
+            async with riverrun.AsyncClient(f"http://{process.at}") as client:
+                whole, got = await through(False), await through(True)
+            assert np.abs(got - whole).max() < 1e-5 and np.abs(whole).max() > 1e-3
+            assert (await http.get("/v1/status")).json()["fits"][path] == found["fit"], "timed once"
+
+
+async def test_models_that_convert_tell_how_they_do_and_the_others_nothing(at: At) -> None:
+    async with httpx.AsyncClient(base_url=f"http://{at[0]}") as http:
+        smooth, small = (await http.get("/v1/models")).json()["data"]
+    assert smooth["fit"] is None and not at[1].fits["smooth"]
+    assert (small["fit"]["preset"], small["fit"]["hop"], small["fit"]["latency"]) == ("", 0.02, 0.12)
+    assert small["fit"]["fits"] is (small["fit"]["sessions"] > 0)
+
+
+async def test_a_preset_that_is_none_stops_the_start(tmp_path: Path) -> None:
+    path = imported(tmp_path)
+    with serving(
+        ready=False, models=json.dumps([path]), compute__presets=json.dumps({path: "best"})
+    ) as process:
+        while process.running.poll() is None:
+            await asyncio.sleep(0.1)
+        assert process.running.returncode == 3
+        assert "preset is 'best', expected auto or one of default, light, quick, cpu" in process.log()
+
+
 # Calls
 
 

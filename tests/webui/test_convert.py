@@ -303,6 +303,26 @@ def test_a_machine_that_is_too_slow_is_told_of(
         page.wait_for_selector("#convert-slow", state="hidden")
 
 
+def test_how_the_model_does_on_this_machine_is_told_and_the_preset_that_comes_nearest(
+    at: tuple[str, Hub], clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = {**at[1].fits["small"], "preset": "cpu", "hop": 0.24, "latency": 0.36, "p95": 0.1, "fits": True}
+    for changes, shown in (
+        (
+            {},
+            "Preset cpu. 360 ms of delay before computing; the server's machine takes 100 ms for a window of 240",
+        ),
+        (
+            {"p95": 0.93, "fits": False},
+            "too slow to convert live: the preset cpu comes nearest and takes 930 ms",
+        ),
+    ):
+        monkeypatch.setitem(at[1].fits, "small", {**fit, **changes})
+        with opened(at[0], clean, "convert") as page:
+            assert shown in page.inner_text("#convert-fit")
+            assert page.get_attribute("#convert-fit", "class") == ("slow" if changes else "hint")
+
+
 def test_one_microphone_is_on_at_a_time(page: Any, at: tuple[str, Hub]) -> None:
     begin(page)
     page.click("#tab-restore")

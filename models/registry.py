@@ -40,13 +40,12 @@ class Entry:
 RESTORATION = "riverrun.models.restoration.stream"
 SPEECH = "riverrun.models.speech.lite"
 VOICE = "riverrun.models.voice.live"
-XVC = "riverrun.models.voice.windows"
 VIDEO = "riverrun.models.video.lite"
 KINDS = {  # of checkpoints, which training or `weights import` made
     "restoration": RESTORATION,
     "speech": SPEECH,
     "voice": VOICE,
-    "x-vc": XVC,
+    "x-vc": VOICE,
     "video": VIDEO,
 }
 MODELS = {

@@ -52,16 +52,20 @@ def level(sound: Sound) -> Sound:
 
 
 def highpass(sound: Sound) -> Sound:
-    """Take out what is below 40 Hz, and clip to [-1, 1].  # [n]
+    """Take out what is below 40 Hz, and clip to [-1, 1].  # [n]"""
+    from scipy.signal import lfilter
+
+    return np.asarray(lfilter(*biquad(), sound)).clip(-1, 1)
+
+
+def biquad(rate: float = RATE) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The high-pass at a rate: what its input is weighted with, and its output.
 
     Source: R. Bristow-Johnson, Cookbook formulae for audio EQ biquad filter coefficients.
     """
-    from scipy.signal import lfilter
-
-    w = 2 * math.pi * CUTOFF / RATE
+    w = 2 * math.pi * CUTOFF / rate
     cos, alpha = math.cos(w), math.sin(w) / (2 * QUALITY)
-    b, a = ((1 + cos) / 2, -(1 + cos), (1 + cos) / 2), (1 + alpha, -2 * cos, 1 - alpha)
-    return np.asarray(lfilter(b, a, sound)).clip(-1, 1)
+    return ((1 + cos) / 2, -(1 + cos), (1 + cos) / 2), (1 + alpha, -2 * cos, 1 - alpha)
 
 
 def log_mel(sound: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 """Live conversion as people use it: noise out, a gate, an even loudness, then another voice, in one session."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from riverrun.media import Chunk
-from riverrun.models import blend
+from riverrun.models import blend, checkpoint
 from riverrun.models.blend import Blend
 from riverrun.models.chain import Chain
 from riverrun.models.contract import Outputs, StreamModel
@@ -14,10 +14,12 @@ from riverrun.models.errors import InvalidRequest
 from riverrun.models.restoration import stream as restoration
 from riverrun.models.rows import mono
 from riverrun.models.state import State
-from riverrun.models.voice import gain, gate, lite
+from riverrun.models.voice import gain, gate, highpass, lite, windows, xvc
 from riverrun.models.voice.gain import Gain
 from riverrun.models.voice.gate import Gate
+from riverrun.models.voice.highpass import Highpass
 from riverrun.models.voice.lite import ConvertLite
+from riverrun.models.voice.windows import Conversion
 from riverrun.models.within import Filter, Within
 
 
@@ -40,23 +42,46 @@ class Request(lite.Request):
             raise InvalidRequest(f"clean is {self.clean}, expected 0 (as it came) to 1 (restored)")
 
 
+@dataclass(frozen=True)
+class WindowsRequest(Request):
+    """The same of X-VC, which refuses what it cannot do: see the Request in windows.py."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _of(windows.Request, self)
+
+
 class LiveConverter:
     """A converter behind a gate and an automatic gain, and these behind a restorer, as one StreamModel.
 
-    The gate hears what was restored, so that noise does not hold it open.
+    The gate hears what was restored, so that noise does not hold it open. Before X-VC is its own high-pass, too.
     """
 
-    request = Request
-
-    def __init__(self, converter: ConvertLite, restorer: Filter | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self, converter: ConvertLite | Conversion, restorer: Filter | None = None, device: str = "cpu"
+    ) -> None:
         """The restorer may be of another rate and hop than the converter."""
-        port = mono(converter)
-        stages: StreamModel = Gate(Chain([Gain(port, device), converter]), device)
+        port, published = mono(converter), isinstance(converter, Conversion)
+        self.request: type[Request] = WindowsRequest if published else Request
+        self.asks: list[Any] = [highpass.Request()] if published else []  # of what comes before the gain
+        before: list[StreamModel] = [Highpass(port)] if published else []
+        stages: StreamModel = Gate(Chain([*before, Gain(port, device), converter]), device)
         if restorer:
             stages = Chain([Blend(Within(restorer, port, device), device), stages])
-        self.model, self.restores = Blend(stages, device), restorer is not None
+        self.model, self.converter, self.restorer, self.device = (
+            Blend(stages, device),
+            converter,
+            restorer,
+            device,
+        )
+        self.presets, self.period = getattr(converter, "presets", ()), getattr(converter, "period", port.hop)
         whole = self.model.spec
         self.spec = replace(converter.spec, latency=whole.latency, max_batch=whole.max_batch)
+
+    def at(self, preset: str) -> "LiveConverter":
+        """As Presets.at, of the converter."""
+        assert isinstance(self.converter, Conversion)
+        return LiveConverter(self.converter.at(preset), self.restorer, self.device)
 
     def open(self, request: Request) -> State:
         """As StreamModel.open. Raises InvalidRequest."""
@@ -80,15 +105,22 @@ class LiveConverter:
 
     def _asked(self, request: Request) -> blend.Request:
         """A request as the stages know it."""
-        converted = gain.Request(request.gain), replace(request, bypass=False)
-        asked: Any = gate.Request(converted, request.gate)
-        if self.restores:
+        converted = _of(self.converter.request, replace(request, bypass=False))
+        asked: Any = gate.Request((*self.asks, gain.Request(request.gain), converted), request.gate)
+        if self.restorer:
             restored = blend.Request(restoration.Request(seed=request.seed), request.clean)
             asked = restored, asked
         return blend.Request(asked, 0.0 if request.bypass else 1.0)
 
 
+def _of(kind: type[Any], request: Request) -> Any:
+    """What a converter's own request holds of one. Raises InvalidRequest."""
+    return kind(**{field.name: getattr(request, field.name) for field in fields(kind)})
+
+
 def load(path: Path, restorer: Path | None = None, device: str = "cpu") -> LiveConverter:
     """A converter from its checkpoint, behind a restorer if there is one of that, too. Raises CheckpointError."""
     restores = restoration.load(restorer, device) if restorer else None
-    return LiveConverter(lite.load(path, device), restores, device)
+    published = checkpoint.header(path).get(checkpoint.KIND) == xvc.KIND
+    converter = windows.load(path, device) if published else lite.load(path, device)
+    return LiveConverter(converter, restores, device)

@@ -221,7 +221,8 @@ class Conversion:
         sizes = {"past": windows.window, "tail": windows.smooth, "held": windows.hop}
         return {
             **{name: torch.zeros(1, ms * MS, device=device) for name, ms in sizes.items()},
-            "tick": [0], "codes": torch.zeros(1, windows.frames, dtype=torch.long, device=device), "coded": [False],
+            "tick": [0], "pts": [0], "coded": [False],
+            "codes": torch.zeros(1, windows.frames, dtype=torch.long, device=device),
             "marked": [request.mark], "mark": self.marker.start(1), **self._unheard(request),
         }  # fmt: skip
 
@@ -299,10 +300,13 @@ class Conversion:
             past = state["past"].clone()
             past[rows] = torch.cat([past[rows, self.hop :], gather(present(inputs), self.net.device)], dim=1)
             state["past"] = past
+            state["pts"] = [
+                chunk.pts if chunk else pts for chunk, pts in zip(inputs, state["pts"], strict=True)
+            ]
         return state
 
     def _start(self, state: State, row: int) -> int:
-        """The tick that the next output of a session starts at."""
+        """Where the next output of a session is, from the first sample on."""
         return int(state["tick"][row] * self.hop - self.spec.latency)
 
     def _due(self, state: State, row: int) -> bool:
@@ -329,7 +333,8 @@ class Conversion:
         sound = torch.stack([held[i : i + self.hop] for held, i in zip(state["held"], at, strict=True)])
         sound, mark = self.marker.some(sound, state["marked"], state["mark"])
         data = sound[:, :, None].cpu().numpy()
-        outputs: Outputs = [(Chunk(row, pts, RATE),) for row, pts in zip(data, starts, strict=True)]
+        outputs: Outputs = [(Chunk(row, pts - self.spec.latency, RATE),)
+                            for row, pts in zip(data, state["pts"], strict=True)]  # fmt: skip
         return outputs, {**state, "mark": mark, "tick": [tick + 1 for tick in state["tick"]]}
 
 

@@ -321,8 +321,10 @@ async def test_an_imported_model_is_served_in_voices_of_one_s_own(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
     path = imported(tmp_path)
-    model, sound, mine = load(path), noise(16_000), tone(RATE, 1, 3.0)
-    assert (registry.XVC, model.spec.converts, model.spec.voices) == (type(model).__module__, True, ())
+    model, mine, file = load(path), tone(RATE, 1, 3.0), recording(noise(16_000), rate=16_000)
+    sound = read(io.BytesIO(file))[0]  # to the bit, as a code that is near to two may be either
+    assert (registry.VOICE, model.spec.converts, model.spec.voices) == (type(model).__module__, True, ())
+    settings["compute"] = {"presets": {"x-vc": "default"}}  # as it is below
     async with server({"x-vc": model}, **settings) as (at, _):
         assert (reply := await post(at)).status_code == 404 and "voice is ''" in reply.text
         voice = await own(at, mine)
@@ -333,17 +335,21 @@ async def test_an_imported_model_is_served_in_voices_of_one_s_own(
         for fields, why in refusals:
             reply = await post(at, voice=voice, **fields)
             assert reply.status_code == 400 and why in reply.text
-        whole = heard(await post(at, recording(sound, rate=16_000), voice="me"))
+        whole = heard(await post(at, file, voice="me"))
         asked = {"voice": voice, "mark": False}
         async with call(at, model="x-vc", rate=16_000, request=asked) as peer:
             await peer.say(wire.Update({"pitch": 2}, "1"))
             assert "pitch is 2" in (await peer.until("error"))["error"]["message"]
+            await peer.say(wire.Update({"bypass": True}, "1"))
+            assert (await peer.until("updated"))["id"] == "1"
+            await peer.say(wire.Update({"bypass": False}, "1"))
+            assert (await peer.until("updated"))["id"] == "1"
             await peer.say(wire.Update({"voice": "me"}, "2"))
             assert (await peer.until("updated"))["id"] == "2"
             got = await rest(peer, sound)
     assert alike(whole, got) and np.abs(got).max() > 1e-3
-    file = write(tmp_path / "me.wav", mine, RATE, "pcm_s16le")
-    here = riverrun.convert(sound, 16_000, voice=str(file), model=path)[:, 0]
+    me = write(tmp_path / "me.wav", mine, RATE, "pcm_s16le")
+    here = riverrun.convert(sound, 16_000, voice=str(me), model=path)[:, 0]
     assert np.linalg.norm(got - here) < 1e-3 * np.linalg.norm(here), "it hears them at its own rate"
 
 
@@ -356,7 +362,7 @@ async def test_the_preset_that_keeps_pace_is_chosen_once_and_outlives_the_engine
         async with httpx.AsyncClient(base_url=f"http://{process.at}", timeout=60) as http:
             (found,) = (await http.get("/v1/models")).json()["data"]
             status = (await http.get("/v1/status")).json()
-            assert (found["fit"], found["latency"]) == (status["fits"][path], 0.36)
+            assert (found["fit"], found["latency"]) == (status["fits"][path], 0.365)
             assert (found["fit"]["preset"], found["fit"]["hop"], found["fit"]["windows"]) == ("cpu", 0.24, 50)
             assert found["fit"]["p50"] <= found["fit"]["p95"] and "preset cpu" in process.log()
 

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from riverrun.media import read
 from riverrun.models import ModelError
+from riverrun.models import load as load_model
 from riverrun.models.evaluation.likeness import Resemblyzer
 from riverrun.models.evaluation.recordings import Packages, cache
 from riverrun.models.training.corpus import decode, resample
 from riverrun.models.voice.lite import ConvertLite, load
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.stream import Stream
-from tests.models.voice.small import small
+from tests.models.voice.small import imported, small
 from tests.webui import test_page as browsing
 from tests.webui.test_page import ASSETS, RATE, kept, until, words
 from tests.webui.test_speak import opened, serving
@@ -245,6 +246,28 @@ def test_a_voice_that_is_handed_in_is_used_and_erased(page: Any, at: tuple[str, 
     assert own not in [voice["id"] for voice in httpx.get(f"{at[0]}/v1/audio/voices").json()["data"]]
     wait(page, lambda: stream.values["voice"] == "anna")
     end(page)
+
+
+def test_x_vc_is_served_to_the_tab_as_any_other_and_passed_by(tmp_path: Path, clean: Path) -> None:
+    path = imported(tmp_path)
+    with serving(tmp_path / "voices", lambda: load_model(path)) as (at, hub):
+        data = {"name": "Mine", "language": "en-US"}
+        with httpx.Client(base_url=at, timeout=60) as http, CLEAN.open("rb") as me:
+            consent = http.post("/v1/audio/voice_consents", data=data, files={"recording": me}).json()["id"]
+            me.seek(0)
+            made = http.post("/v1/audio/voices", data={"name": "Mine", "consent": consent},
+                             files={"audio_sample": me})  # fmt: skip
+            assert made.status_code == 200, made.text
+        with opened(at, clean, "convert") as page:
+            until(page, "() => document.querySelector('#convert-voice').selectedOptions[0]?.text === 'Mine'")
+            begin(page)
+            before, after = recorded(page, tmp_path, 3000)
+            assert len(before) == len(after) > RATE and abs(alike(before, after)) < 0.5
+            page.click("#convert-bypass")
+            wait(page, lambda: live(hub).values["bypass"])
+            page.wait_for_timeout(1000)
+            assert alike(*recorded(page, tmp_path, 3000)) > 0.98
+            end(page)
 
 
 def test_a_file_that_is_dropped_is_converted_drawn_played_and_saved(page: Any, tmp_path: Path) -> None:

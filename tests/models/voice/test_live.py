@@ -11,10 +11,13 @@ import pytest
 from riverrun.models import CheckpointError, load, registry
 from riverrun.models.checking import check_stream
 from riverrun.models.errors import InvalidRequest
+from riverrun.models.recording import recorded
 from riverrun.models.restoration.stream import Restoration
 from riverrun.models.state import State
-from riverrun.models.voice import lite, live
-from riverrun.models.voice.live import LiveConverter, Request
+from riverrun.models.voice import lite, live, windows
+from riverrun.models.voice.live import LiveConverter, Request, WindowsRequest
+from riverrun.models.voice.windows import Conversion, Windows
+from riverrun.models.voice.xvc import XVc
 from riverrun.streaming.handle import build
 from tests.models.toys import stream
 from tests.models.voice.chained import HOP, RATE, converter, noise, words
@@ -126,6 +129,47 @@ def test_what_cannot_be_is_refused(
     state: State = model.open(Request())
     with pytest.raises(InvalidRequest, match=why):
         model.update(state, Request(**values))
+
+
+WINDOWS = Windows(480, hop=60, future=40, smooth=20)
+
+
+def heard(seed: int, **values: Any) -> WindowsRequest:
+    """A request of X-VC, in the voice of half a second of something."""
+    sound = 0.1 * np.random.default_rng(seed).standard_normal(8_000)
+    return WindowsRequest(recording=recorded(sound.astype(np.float32)), **values)
+
+
+def test_x_vc_goes_behind_the_same_and_is_a_stream_as_every_model_is(net: XVc) -> None:
+    model = LiveConverter(Conversion(net, WINDOWS))
+    assert model.spec.latency + model.spec.gives[0].hop == 16 * (WINDOWS.latency + 5)
+    report = check_stream(
+        model, [heard(0), heard(1, gate=-100.0, gain=False), heard(2, bypass=True)], hops=14
+    )
+    assert report.max_difference < 1e-5 and report.batch > 1
+    assert model.at("cpu").spec.latency + model.at("cpu").spec.gives[0].hop == 16 * 365
+
+
+def test_x_vc_hears_no_rumble_and_is_passed_by_untouched(net: XVc) -> None:
+    model, hop = LiveConverter(Conversion(net, WINDOWS)), 960
+    t = np.arange(20 * hop) / 16_000
+    sound = (0.1 * np.random.default_rng(0).standard_normal(len(t))).astype(np.float32)
+    low = sound + (0.2 * np.sin(2 * np.pi * 4 * t)).astype(np.float32)
+    plain = heard(0, gate=-100.0, gain=False)
+    assert np.array_equal(stream(model, low, replace(plain, bypass=True)), low)
+    asked = windows.Request(plain.recording)
+    alone, behind = (
+        [stream(one, one_sound, request) for one_sound in (sound, low)]
+        for one, request in ((model.converter, asked), (model, plain))
+    )
+    away = [float(np.linalg.norm(one - other)) for one, other in (alone, behind)]
+    assert away[1] < 0.5 * away[0], "what a window tells of it is gone"
+
+
+def test_what_x_vc_cannot_do_is_refused_with_the_request() -> None:
+    for values, why in (({"pitch": 1.0}, "cannot move it"), ({"voice": "anna"}, "knows none by name")):
+        with pytest.raises(InvalidRequest, match=why):
+            WindowsRequest(**values)
 
 
 def test_it_is_loaded_by_name_from_the_weights_it_is_made_of(

@@ -19,6 +19,7 @@ export class Convert {
       chosen: (name) => { this.file = name; this.show(); },
     });
     this.program = new Program(prefix, (language) => converted(language, { origin: location.origin, model: this.model?.id ?? "", file: this.file, ...this.asked }));
+    $("model").onchange = () => this.choose($("model").value);
     $("pitch").oninput = () => this.change({ pitch: this.asked.pitch });
     $("bypass").onclick = () => {
       this.bypass = !this.bypass;
@@ -30,9 +31,21 @@ export class Convert {
 
   // What the server can do.
   offer(models) {
-    this.model = models.find(({ tasks }) => tasks.includes("convert"));
+    this.models = models.filter(({ tasks }) => tasks.includes("convert"));
+    this.$("model").replaceChildren(...this.models.map(({ id, latency }) => new Option(`${id}, ${Math.round(1000 * latency)} ms`, id)));
+    this.choose(this.models.some(({ id }) => id === this.model?.id) ? this.model.id : this.models[0]?.id);
+  }
+
+  // Convert by another model from now on; a stream is of one, so a new one is begun.
+  async choose(wanted) {
+    const { live } = this.microphone;
+    if (live) await this.microphone.stop();
+    this.model = this.models.find(({ id }) => id === wanted);
+    this.$("model").value = wanted;
     this.picker.known = this.model?.voices ?? [];
+    this.picker.show(this.picker.own);
     this.show();
+    if (live) await this.microphone.start();
   }
 
   get asked() {

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from anyio.from_thread import start_blocking_portal
 from numpy.typing import NDArray
 
 from riverrun.media import read
@@ -20,9 +21,12 @@ from riverrun.models.evaluation.likeness import Resemblyzer
 from riverrun.models.evaluation.recordings import Packages, cache
 from riverrun.models.training.corpus import decode, resample
 from riverrun.models.voice.lite import ConvertLite, load
+from riverrun.models.voice.live import LiveConverter
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.stream import Stream
+from tests.models.toys import Smooth
 from tests.models.voice.small import imported, small
+from tests.streaming.serving import server
 from tests.webui import test_page as browsing
 from tests.webui.test_page import ASSETS, RATE, kept, until, words
 from tests.webui.test_speak import opened, serving
@@ -346,6 +350,29 @@ def test_how_the_model_does_on_this_machine_is_told_and_the_preset_that_comes_ne
             assert page.get_attribute("#convert-fit", "class") == ("slow" if changes else "hint")
 
 
+def test_the_model_is_chosen_among_those_that_convert(tmp_path: Path, clean: Path) -> None:
+    models: dict[str, Any] = {"small": small(), "smooth": Smooth(), "other": LiveConverter(small(("carl",)))}
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(server(models, voices={"folder": tmp_path})) as (address, hub),
+        opened(f"http://{address}", clean, "convert") as page,
+    ):
+        options = "[...document.querySelectorAll('#convert-%s option')].map((option) => option.text)"
+        assert page.evaluate(options % "model") == ["small, 120 ms", "other, 125 ms"]
+        assert page.input_value("#convert-model") == "small", "the first"
+        begin(page)
+        assert live(hub).wanted.model == "small"
+        page.select_option("#convert-model", "other")
+        wait(page, lambda: [stream.wanted.model for stream in hub.streams.values()] == ["other"])
+        assert page.evaluate(options % "voice") == ["carl"] and live(hub).values["voice"] == "carl"
+        end(page)
+        page.set_input_files("#convert-file", str(CLEAN))
+        page.wait_for_selector("#convert-player:not([hidden])", timeout=60_000)
+        made = 'riverrun_streams_opened_total{model="other",transport="http"} 1.0'
+        assert made in httpx.get(f"http://{address}/metrics").text
+        assert "other" in page.text_content("#convert-code")
+
+
 def test_one_microphone_is_on_at_a_time(page: Any, at: tuple[str, Hub]) -> None:
     begin(page)
     page.click("#tab-restore")
@@ -372,7 +399,7 @@ def test_everything_can_be_reached_and_has_a_name(page: Any) -> None:
     for _ in range(40):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id"))
-    names = "microphone bypass voice pitch input output transport monitor monitor-gain file".split()
+    names = "microphone bypass model voice pitch input output transport monitor monitor-gain file".split()
     assert {f"convert-{name}" for name in names} <= set(reached), reached
     nameless = page.evaluate(
         """[...document.querySelectorAll('button,input,select,meter,progress')].filter((e) =>

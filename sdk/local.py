@@ -24,6 +24,7 @@ Progress = Callable[[float, float | None], object]
 
 BLOCK = 16_384  # ticks of an array handed on at once
 SILENCE = -120  # dB, the lowest level told apart
+DOUBT = "{} seems to be of more than one person, and the voice between them: let one speak alone"
 OTHER = "the model is for another task: `riverrun models` tells which is for what"
 
 
@@ -181,6 +182,7 @@ class Converter(Filter):
     ) -> None:
         """`voice` is a name the model knows, or a recording of ten seconds; by default, the model's first name.
 
+        `doubt` says so if more than one person seems to speak in a recording; it is empty otherwise.
         With a `preset`, `fit` says what windows of the model take here, by that one or, with "auto", by the one that
         fits best.
 
@@ -203,6 +205,10 @@ class Converter(Filter):
                 "the model knows no voice by name: give a recording of one as the voice"
             )
         heard = "" if whose.sound is None else recorded(whose.sound)
+        several = getattr(made, "several", None)
+        self.doubt = (
+            "" if whose.sound is None or several is None or not several(whose.sound) else DOUBT.format(voice)
+        )
         request = made.request(voice=whose.name, recording=heard, pitch=pitch, seed=seed, mark=mark)
         super().__init__(made, request, "8k")  # what it cannot hear is still in the voice that came in
 

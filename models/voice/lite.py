@@ -32,6 +32,8 @@ QUIET = 10 ** (-50 / 20)  # of full scale: a recording that is nowhere louder is
 SURE = 0.3, 0.7  # of a pitch, from which on it counts, and counts in full
 MEMORY = 1_000  # frames with a pitch over which a speaker's mean is taken
 OCTAVE = 12.0  # semitones
+HALF = 1.5  # seconds, by which voices are told apart
+ALIKE = 0.88  # what the halves of a recording are at least, if one person speaks in it: see the README
 CLONES = 32  # voices out of recordings that are remembered
 
 
@@ -153,6 +155,21 @@ class ConvertLite:
         while state["unheard"][0]:
             state = self._listen(state)
         return self.clones[name]
+
+    @torch.inference_mode()
+    def alike(self, sound: NDArray[np.float32]) -> float:
+        """How alike the voices in the halves of a recording's first ten seconds are, at most 1; see ALIKE.  # [n]
+
+        Under three seconds it is 1, as too little is heard. Raises InvalidRequest as `voice` does.
+        """
+        tokens = self.voice(sound).tokens
+        if len(tokens) < 2 * HALF * self.config.listener.rate / self.token:
+            return 1.0
+        first, second = (
+            self.net.voice.sum_up(half[None], torch.ones_like(half[None, :, 0], dtype=torch.bool))
+            for half in tokens.tensor_split(2)
+        )
+        return float(torch.cosine_similarity(first, second))
 
     # The pieces
 

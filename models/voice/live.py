@@ -5,6 +5,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from riverrun.media import Chunk
 from riverrun.models import blend, checkpoint
 from riverrun.models.blend import Blend
@@ -82,6 +85,13 @@ class LiveConverter:
         """As Presets.at, of the converter."""
         assert isinstance(self.converter, Conversion)
         return LiveConverter(self.converter.at(preset), self.restorer, self.device)
+
+    def several(self, sound: NDArray[np.float32]) -> bool:
+        """Whether a recording at the model's rate seems to be of more than one person.  # [n]. Raises InvalidRequest.
+
+        X-VC cannot tell: its weights were not here to be measured.
+        """
+        return isinstance(self.converter, ConvertLite) and self.converter.alike(sound) < lite.ALIKE
 
     def open(self, request: Request) -> State:
         """As StreamModel.open. Raises InvalidRequest."""

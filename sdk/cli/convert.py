@@ -51,4 +51,6 @@ def convert(
     )
     if converter.fit:
         typer.echo(str(converter.fit), err=True)
+    if converter.doubt:
+        typer.echo(converter.doubt, err=True)
     done(converter, jobs, force)

@@ -22,6 +22,7 @@ from tests.sdk.test_cli import call
 from tests.streaming.serving import noise, server
 from tests.streaming.test_http import Volume, recording
 
+ASSETS = registry.MODELS["convert-lite"].path.parent
 RATE = 24_000
 WAV = recording(noise(RATE // 2), rate=RATE)
 SOUND = read(io.BytesIO(WAV))[0]
@@ -160,6 +161,18 @@ def test_files_and_folders_are_converted_and_results_are_no_sources(
     assert call("convert", source, *options, "-o", tmp_path / "out" / "a.flac") == 0
     same = heard(tmp_path / "out" / "a.flac"), heard(tmp_path / "in.converted.wav")
     assert np.allclose(*same, atol=1e-4)
+
+
+@pytest.mark.skipif(
+    not registry.MODELS["convert-lite"].path.exists(), reason="no weights of convert-lite here"
+)
+def test_a_recording_of_two_people_is_doubted_and_one_of_one_is_not(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two, one = ASSETS / "sample-clean.flac", Path(__file__).parents[1] / "webui" / "am_onyx.opus"
+    for mine, doubted in ((two, True), (one, False)):
+        assert call("convert", source, "--voice", mine, "-f") == 0
+        assert (f"{mine} seems to be of more than one person" in capsys.readouterr().err) is doubted
 
 
 def test_a_recording_is_a_voice_and_the_mark_can_be_left_out(

@@ -1,6 +1,7 @@
 """How many live streams one server holds on this machine, and what memory a stream costs. Linux only.
 
-Run: python -m tests.benchmarks.sessions [--counts 1 4 8 ...] [--seconds 20] [--transport ws|webrtc] [--task speak]
+Run: python -m tests.benchmarks.sessions [--counts 1 4 8 ...] [--seconds 20] [--transport ws|webrtc]
+     [--task speak|convert]
 With the task speak each has text after text said, and the time to the first sound (TTFA) is told, not the delay.
 Each row is a fresh server, driven as `riverrun load` does it. Held is the largest count that was taken whole and of
 which 99 % heard no underrun above 100 ms. A CPU of 100 % is one core, of the server with its engine.
@@ -70,7 +71,7 @@ async def main(options: argparse.Namespace) -> None:
     (few, little), (many, much) = memory[0], memory[-1]
     if many > few:
         print(f"memory of a stream that speaks: {(much - little) / (many - few):.2f} MB")
-    if not speaks:
+    if options.task == "restore":
         print(f"memory of an open stream: {await open_only(2, 24):.2f} MB")
 
 
@@ -79,6 +80,6 @@ if __name__ == "__main__":
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 4, 8, 12, 16, 20])
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--transport", choices=("ws", "webrtc"), default="ws")
-    parser.add_argument("--task", choices=("restore", "speak"), default="restore")
+    parser.add_argument("--task", choices=("restore", "speak", "convert"), default="restore")
     parser.add_argument("--clients", type=int, default=1, help="processes")
     asyncio.run(main(parser.parse_args()))

@@ -58,13 +58,15 @@ class Reel:
     captions: Tensor
 
 
-def draws(reels: Sequence[Reel], recipe: Recipe, device: torch.device, *dice: int) -> Iterator[Reel]:
-    """Batches: some chunks in a row of stories, in one wording."""
+def draws(
+    reels: Sequence[Reel], recipe: Recipe, device: torch.device, still: bool, *dice: int
+) -> Iterator[Reel]:
+    """Batches: some chunks in a row of stories, in one wording; or only the first latent frame of one."""
     rng = np.random.default_rng([recipe.seed, *dice])
     ends = np.cumsum([len(reel.latents) for reel in reels])
     chunks = reels[0].latents.shape[1]
     while True:
-        count = int(rng.integers(1, chunks + 1))
+        count = 1 if still else int(rng.integers(1, chunks + 1))
         rows = []
         for i in rng.integers(ends[-1], size=recipe.batch):
             k = int(np.searchsorted(ends, i, side="right"))
@@ -73,6 +75,7 @@ def draws(reels: Sequence[Reel], recipe: Recipe, device: torch.device, *dice: in
             part = slice(first, first + count)
             rows.append((reel.latents[at, part], reel.pictures[at, part], reel.captions[at, part, wording]))
         latents, pictures, captions = (torch.stack(part).to(device) for part in zip(*rows, strict=True))
+        latents = latents[:, :, :, :1] if still else latents
         longest = int((captions > 0).sum(-1).max())
         yield Reel(latents.float(), pictures.float(), captions[..., :longest].long())
 
@@ -164,17 +167,19 @@ def train(
     crew: Crew,
     save: Callable[[ShowLiteNet, Path], None] | None = None,
     resume: bool = False,
+    still: bool = False,
 ) -> list[dict[str, float]]:
     """Train until the minutes are up; `model` ends with averaged weights. Give the log, also in `out`/log.jsonl.
 
     `save` is called each `save_minutes` and at the end, when `out`/last.pt gets what resuming needs: with `resume`, a
-    run goes on from there with the minutes it had left.
+    run goes on from there with the minutes it had left. With `still` only single frames are learned, which takes a
+    third of the time of a chunk, and is enough to learn how things look.
     """
     torch.manual_seed(recipe.seed)
     course = Course(model, recipe, crew)
 
     def begin(step: int) -> Iterator[Reel]:
-        return draws(reels, recipe, crew.device, step, crew.process_index)
+        return draws(reels, recipe, crew.device, still, step, crew.process_index)
 
     def learn(batch: Reel, rate: float, progress: float) -> dict[str, Tensor]:
         return course.step(batch, rate)

@@ -24,13 +24,15 @@ PATIENCE = timedelta(hours=12)  # for what the main process does alone, such as 
 
 
 class Optimizer:
-    """Muon for weight matrices (convolutions as matrices), AdamW for everything else.
+    """Muon for weight matrices (convolutions as matrices), AdamW for everything else, embeddings among it.
 
     Sources: Jordan et al. 2024 (Muon); rate matched to AdamW's as in arXiv 2502.16982.
     """
 
     def __init__(self, module: nn.Module, rate: float) -> None:
-        self.matrices = [p for p in module.parameters() if p.ndim > 1 and min(p.shape[0], p[0].numel()) >= 8]
+        rows = {part.weight for part in module.modules() if isinstance(part, nn.Embedding)}
+        large = (p for p in module.parameters() if p.ndim > 1 and min(p.shape[0], p[0].numel()) >= 8)
+        self.matrices = [p for p in large if p not in rows]
         chosen = set(self.matrices)
         others = [p for p in module.parameters() if p not in chosen]
         self.flat = [nn.Parameter(p.detach().view(len(p), -1)) for p in self.matrices]  # same storage

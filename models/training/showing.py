@@ -31,10 +31,10 @@ class Plan:
     """What a config file says; paths are taken from the folder of the file.
 
     `sprites` is what `riverrun train sprites` wrote; `out` gets the reels, the logs, what resuming needs, and at last
-    show.safetensors. `stills` are for the 2D part of the autoencoder alone, `autoencoder` is all of it; what has 0
-    minutes stays as it is in `weights`, such a file or the autoencoder's alone, with which a run begins. `reels` of 64
-    stories, `chunks` long, are made for the transformer; pictures are drawn by as many `workers`, or with 0 by the
-    process that learns.
+    show.safetensors. `stills` are for the 2D part of the autoencoder alone, `autoencoder` is all of it; `looks` are
+    single frames for the transformer, before chunks. What has 0 minutes stays as it is in `weights`, such a file or the
+    autoencoder's alone, with which a run begins. `reels` of 64 stories, `chunks` long, are made for the transformer;
+    pictures are drawn by as many `workers`, or with 0 by the process that learns.
     """
 
     sprites: str
@@ -50,6 +50,7 @@ class Plan:
     window: Window = Window()
     stills: PictureRecipe = PictureRecipe()
     autoencoder: PictureRecipe = PictureRecipe()
+    looks: FlowingRecipe = FlowingRecipe()
     transformer: FlowingRecipe = FlowingRecipe()
     reels: int = 64
     chunks: int = 4
@@ -79,7 +80,7 @@ def read(config: Path) -> Plan:
 
 def shorten(plan: Plan, minutes: float) -> Plan:
     """The same with other minutes for all of it, shared out as before."""
-    return plans.shortened(plan, ("stills", "autoencoder", "transformer"), minutes)
+    return plans.shortened(plan, ("stills", "autoencoder", "looks", "transformer"), minutes)
 
 
 def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
@@ -167,4 +168,7 @@ def learn_stories(net: ShowLiteNet, plan: Plan, bank: Path, out: Path, crew: Cre
         lite.save(out / "show.safetensors", model)
 
     reels = stories.reels(out / "reels")[: plan.reels]
+    if plan.looks.minutes:
+        flowing.train(net, plan.looks, reels, out / "looks", crew, save, resume, still=True)
+        net.requires_grad_(True)
     flowing.train(net, plan.transformer, reels, out / "transformer", crew, save, resume)

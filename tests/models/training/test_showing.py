@@ -36,6 +36,7 @@ PLAN = showing.Plan(
     steps=2,
     stills=pictures.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     autoencoder=pictures.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
+    looks=flowing.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     transformer=flowing.Recipe(minutes=9, steps=3, batch=2, save_minutes=9),
     reels=1,
     chunks=2,

@@ -19,8 +19,9 @@ from riverrun.streaming.session import Session
 
 AGAIN = 5.0  # seconds after which a full engine may have room
 MEASURED = 5  # steps of each size that tell what one costs
-CHUNKS = 3  # of speech, the first of which has more to do
+CHUNKS = 3  # of speech or pictures, the first of which has more to do
 SAID = 200  # symbols that last longer than they
+PROMPT = "a red ball"  # of which pictures are made that nobody sees
 
 
 def admit(lane: Lane, model: str, session: Session, count: int, capacity: int) -> None:
@@ -55,10 +56,12 @@ def _loads(lane: Lane, model: str, session: Session) -> tuple[dict[Any, Load], f
 
 
 def measure(lane: Lane, what: str, model: StreamModel) -> None:
-    """Note what hops cost, or chunks of speech, for steps of each size, with states that nobody else sees."""
+    """Note what hops cost, or chunks that are generated, for steps of each size, with states that nobody else sees."""
     takes = model.spec.takes
-    if model.spec.symbols:
-        _speaks(lane, what, model)
+    if symbols := model.spec.symbols:
+        _generates(lane, what, model, model.request(symbols * math.ceil(SAID / len(symbols))))
+    if model.spec.shows:
+        _generates(lane, what, model, model.request(PROMPT))
     if takes is None or takes.kind != "audio":
         return
     data = np.random.default_rng(0).normal(0, 0.1, (takes.hop, takes.channels)).astype(np.float32)
@@ -87,11 +90,10 @@ def measure(lane: Lane, what: str, model: StreamModel) -> None:
             return  # more rows do not keep pace, either
 
 
-def _speaks(lane: Lane, what: str, model: StreamModel) -> None:
-    """Note what a chunk of speech costs: all the steps from one to the next."""
-    text = model.spec.symbols * math.ceil(SAID / len(model.spec.symbols))
+def _generates(lane: Lane, what: str, model: StreamModel, request: Any) -> None:
+    """Note what a chunk of speech, or of pictures, costs: all the steps from one to the next."""
     for rows in (1, min(4, model.spec.max_batch)):
-        state = stack([model.open(model.request(text)) for _ in range(rows)])
+        state = stack([model.open(request) for _ in range(rows)])
         best, start = math.inf, time.perf_counter()
         for turn in range(CHUNKS):
             made: Any = None

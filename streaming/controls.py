@@ -8,6 +8,7 @@ from riverrun.streaming import wire
 from riverrun.streaming.access import Bucket
 from riverrun.streaming.errors import ProtocolError, SessionEnded
 from riverrun.streaming.problems import EXPECTED, TooMany, body
+from riverrun.streaming.show import Show
 from riverrun.streaming.stream import Stream
 
 OFTEN = 0.1  # seconds, the least between two reports
@@ -39,6 +40,10 @@ class Controls:
         match control:
             case wire.Update():
                 await self._update(control)
+            case wire.Pause() if isinstance(self.stream, Show):
+                self.stream.pause(control.on)
+            case wire.Pause():
+                raise ProtocolError(f"{self.stream.wanted.model} cannot be paused: only pictures can")
             case wire.Finish():
                 await self.stream.finish()
             case wire.Clock():
@@ -46,7 +51,7 @@ class Controls:
             case wire.Stats():
                 self._report(control.every)
             case wire.Text() | wire.Clear():
-                raise ProtocolError(f"{self.stream.wanted.model} takes sound, no text")
+                raise ProtocolError(f"{self.stream.wanted.model} takes {self.stream.takes}, no text")
             case _:
                 raise ProtocolError("the stream is open already")
 
@@ -57,8 +62,10 @@ class Controls:
             self.reports = None
 
     async def _update(self, control: wire.Update) -> None:
+        if isinstance(self.stream, Show):
+            self.bucket.give()  # of those that wait only the last counts
         try:
-            await self.stream.update(control.request)
+            await self.stream.update(control.request, control.id)
         except EXPECTED as error:
             if isinstance(error, SessionEnded) and not self.stream.closed:
                 raise

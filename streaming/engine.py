@@ -283,9 +283,10 @@ class Engine:
         """What a session does with less of now, since the machine is too slow."""
         return self._seat(session).given_up
 
-    def played(self, session: str, at: float) -> None:
-        """Say when play-out of a session began, on the engine's clock."""
-        self._seat(session).session.played(at)
+    def played(self, session: str, at: float, until: int | None = None) -> None:
+        """Say when play-out of a session began, on the engine's clock, and until which tick more may be begun."""
+        self._seat(session).session.played(at, until)
+        self._nudge(session)
 
     def latency(self, session: str) -> float:
         """Seconds from a sample's going in to its coming out, computing left out."""

@@ -112,8 +112,11 @@ class Handle(Protocol):
         """What a session does with less of now, since the machine is too slow."""
         ...
 
-    def played(self, session: str, at: float) -> None:
-        """Play-out began at a time on the engine's clock, which is the machine's monotonic one."""
+    def played(self, session: str, at: float, until: int | None = None) -> None:
+        """Play-out began at a time on the engine's clock, which is the machine's monotonic one.
+
+        From tick `until` of the output on nothing is begun.
+        """
         ...
 
 

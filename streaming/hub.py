@@ -19,9 +19,10 @@ from riverrun.streaming.metrics import Metrics
 from riverrun.streaming.problems import NotFound, TooMany
 from riverrun.streaming.session import RATES
 from riverrun.streaming.settings import Settings
+from riverrun.streaming.show import Show, prepared
 from riverrun.streaming.speech import Speech
 from riverrun.streaming.stream import Stream
-from riverrun.streaming.wire import Open
+from riverrun.streaming.wire import PICTURES, Open
 
 if TYPE_CHECKING:
     from riverrun.streaming.cast import Cast
@@ -205,7 +206,7 @@ class Hub:
         engine = self.willing()
         wanted = wanted if wanted.model else replace(wanted, model=self.speaker())
         self.known(wanted.model)
-        wanted = await self._with_voice(wanted, owner)  # before places are counted, as others come meanwhile
+        wanted = await self._prepared(wanted, owner)  # before places are counted, as others come meanwhile
         if len(self.streams) >= self.settings.streams.sessions:
             raise AtCapacity(
                 f"{len(self.streams)} streams are open, which is the limit: try again later", 5.0
@@ -215,13 +216,17 @@ class Hub:
             raise TooMany(f"{address} has {most} streams, which is the limit: end one of them first")
         if wanted.live is not None and not 0 < wanted.live <= LONGEST:
             raise InvalidRequest(f"live is {wanted.live:g}, expected more than 0 s and up to {LONGEST} s")
-        if wanted.rate not in RATES or not 1 <= wanted.channels <= CHANNELS:
+        if not self.shows(wanted.model) and (
+            wanted.rate not in RATES or not 1 <= wanted.channels <= CHANNELS
+        ):
             raise InvalidRequest(
                 f"rate is {wanted.rate} and channels {wanted.channels}, expected "
                 f"{RATES.start} to {RATES.stop - 1} Hz and 1 to {CHANNELS}"
             )
         if self.speaks(wanted.model):
             stream: Stream = Speech(self, wanted, transport, address, owner, batch)
+        elif self.shows(wanted.model):
+            stream = Show(self, wanted, transport, address, owner)
         else:
             stream = Stream(self, wanted, transport, address, owner)
         self.streams[id(stream)] = stream  # counted from now on, so that two cannot take the last place
@@ -234,7 +239,7 @@ class Hub:
             raise
         self.metrics.opened(wanted.model, transport)
         live = f"live within {wanted.live:g} s" if wanted.live else "as fast as it goes"
-        stream.log.info("stream %s opened: %s over %s, %d Hz, %d channels, %s", stream.name, wanted.model, transport,
+        stream.log.info("stream %s opened: %s over %s, %g Hz, %d channels, %s", stream.name, wanted.model, transport,
                         wanted.rate, wanted.channels, live)  # fmt: skip
         return stream
 
@@ -243,7 +248,9 @@ class Hub:
         if not self.streams.pop(id(stream), None):
             return
         self.metrics.closed(stream.wanted.model, stream.transport, why)
-        taken, given, dropped = (ticks / stream.rate for ticks in (stream.fed, stream.out, stream.dropped))
+        taken, given, dropped = (
+            float(ticks / stream.rate) for ticks in (stream.fed, stream.out, stream.dropped)
+        )
         stream.log.info("stream %s ended: %s after %.1f s, %.1f s in, %.1f s out, %.2f s dropped", stream.name, why,
                         self.clock() - stream.begun, taken, given, dropped)  # fmt: skip
 
@@ -251,7 +258,7 @@ class Hub:
         """Raises what `open` would of a model, a voice or a request, before anything is begun."""
         engine = self.willing()
         self.known(wanted.model)
-        await engine.check(wanted.model, (await self._with_voice(wanted, owner)).request)
+        await engine.check(wanted.model, (await self._prepared(wanted, owner)).request)
 
     def speaker(self, model: str = "") -> str:
         """The model of a name if it speaks, or the first that does. Raises InvalidRequest if there is none."""
@@ -273,8 +280,22 @@ class Hub:
             f"no model here {does}: start the server with one, as in RIVERRUN_MODELS='[\"{usual}\"]'"
         )
 
-    async def _with_voice(self, wanted: Open, owner: str) -> Open:
-        """What is wanted of a model that gives a voice, with the voice; of another, as it is. Raises as `voiced`."""
+    async def _prepared(self, wanted: Open, owner: str) -> Open:
+        """What is wanted of a model that gives a voice, with the voice; of one that shows, with the picture.
+
+        Raises InvalidRequest, NotFound, MediaError.
+        """
+        if self.shows(wanted.model):
+            port = self.specs[wanted.model].gives[0]
+            if wanted.format == "f32":
+                raise InvalidRequest("format is 'f32', expected 'mp4' or 'rgb': this model gives pictures")
+            request = await prepared(wanted.request, port, self.settings.show)
+            form: Literal["mp4", "rgb"] = "rgb" if wanted.format == "rgb" else "mp4"
+            return replace(wanted, request=request, rate=cast(int, port.rate), channels=1, format=form)
+        if wanted.format in PICTURES:
+            raise InvalidRequest(
+                f"format is {wanted.format!r}, expected 'pcm16' or 'f32': this model gives sound"
+            )
         converts = self.converts(wanted.model)
         if not (converts or self.speaks(wanted.model)):
             return wanted
@@ -313,6 +334,10 @@ class Hub:
     def converts(self, model: str) -> bool:
         """Whether a model gives sound another voice. (While the server starts, none does yet.)"""
         return model in self.specs and self.specs[model].converts
+
+    def shows(self, model: str) -> bool:
+        """Whether a model gives pictures of prompts. (While the server starts, none does yet.)"""
+        return model in self.specs and self.specs[model].shows
 
     def known(self, model: str) -> None:
         """Raises InvalidRequest if there is no such model."""

@@ -71,7 +71,7 @@ class Inbox:
     def speech(self) -> Speech:
         """The stream, if it speaks. Raises ProtocolError."""
         if not isinstance(self.stream, Speech):
-            raise ProtocolError(f"{self.stream.wanted.model} takes sound, no text")
+            raise ProtocolError(f"{self.stream.wanted.model} takes {self.stream.takes}, no text")
         return self.stream
 
     async def clear(self, control: wire.Clear, start: int) -> None:

@@ -3,17 +3,19 @@
 from collections import deque
 
 from riverrun.streaming.errors import ProtocolError
+from riverrun.streaming.session import Rate
 from riverrun.streaming.wire import Frame
 
 
 class Journal:
     """The frames sent to one client that it has not acknowledged, within bounds of seconds and bytes."""
 
-    def __init__(self, rate: int, seconds: float, size: int) -> None:
+    def __init__(self, rate: Rate, seconds: float, size: int) -> None:
         self.limit, self.size = round(seconds * rate), size  # ticks and bytes
         self.frames: deque[tuple[Frame, int]] = deque()  # with their ticks
         self.next = 0  # seq of the next frame
         self.ticks = self.bytes = 0
+        self.safe = 0  # the tick after the last frame that was acknowledged
 
     @property
     def full(self) -> bool:
@@ -41,6 +43,8 @@ class Journal:
         if not -1 <= seq < self.next:
             raise ProtocolError(f"frame {seq} is acknowledged, but {self.next} is the next one")
         while self.frames and self.frames[0][0].seq <= seq:
+            frame, ticks = self.frames[0]
+            self.safe = frame.pts + ticks
             self._drop()
 
     def after(self, seq: int) -> list[Frame]:

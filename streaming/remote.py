@@ -229,9 +229,9 @@ class Remote:
         """As `Handle.given_up`."""
         return self._far(session).less
 
-    def played(self, session: str, at: float) -> None:
+    def played(self, session: str, at: float, until: int | None = None) -> None:
         """As `Handle.played`."""
-        self._say({"do": "played", "session": session, "at": at})
+        self._say({"do": "played", "session": session, "at": at, "until": until})
 
     # The pipe
 

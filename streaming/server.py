@@ -199,7 +199,7 @@ def _routes(app: FastAPI, hub: Hub) -> None:
 def _model(name: str, spec: Spec, fits: Mapping[str, Any]) -> dict[str, Any]:
     port = spec.takes or spec.gives[0]
     entry, speaks = MODELS.get(name), bool(spec.symbols)
-    does = "speak" if speaks else "convert" if spec.converts else "restore"
+    does = "speak" if speaks else "convert" if spec.converts else "show" if spec.shows else "restore"
     tasks = entry.tasks if entry else (does,)
     return {
         "id": name,
@@ -212,6 +212,8 @@ def _model(name: str, spec: Spec, fits: Mapping[str, Any]) -> dict[str, Any]:
         "rate": float(port.rate),
         "latency": float((port.hop + spec.latency) / port.rate),
         "speaks": speaks,
+        "shows": spec.shows,
+        "size": list(port.size),
         "voices": list(spec.voices),
         "fit": fits[name] or None,
         "present": True,

@@ -41,7 +41,8 @@ class Live:
 
     A filter's output is due `delay` after its input was captured. A generator's first chunk is due `first` after
     `arrival` (on the engine's clock), each later one `margin` before it plays; while it is
-    more than `lead` ahead, nothing is due.
+    more than `lead` ahead, nothing is due. From tick `until` of its output on nothing is begun before `played` allows
+    it; without, everything is.
     """
 
     delay: float = 0.1
@@ -49,6 +50,7 @@ class Live:
     first: float = 0.5
     margin: float = 0.1
     lead: float = 2.0
+    until: int | None = None
 
 
 class Session:
@@ -94,6 +96,7 @@ class Session:
         self.captured: tuple[int, float] | None = None  # a tick and when it was captured
         self.began: float | None = None  # when play-out began
         self.slack = 1.0  # times the delay that was asked for
+        self.until = live.until if live else None  # tick of the output from which on nothing is begun
 
         self.blocks = Buffer((self.channels,))  # at the model's rate, waiting for a whole hop
         self.entered = self.taken = self.answered = 0  # ticks of the model's ports: input, steps, output
@@ -173,8 +176,10 @@ class Session:
         """Whether a step would do something now; not while too much waits to be polled."""
         if self.done or self.given - self.polled >= self.limit:
             return False
-        if self.spec.takes is None or self.pending:
+        if self.pending:
             return True
+        if self.spec.takes is None:
+            return self.until is None or self.given < self.until
         while self.inbox and len(self.blocks) < self.spec.takes.hop:
             self._enter(self.inbox.popleft())
         return len(self.blocks) >= self.spec.takes.hop
@@ -270,9 +275,12 @@ class Session:
 
     # The transport's side
 
-    def played(self, at: float) -> None:
-        """Say when play-out began, in seconds; after a pause, again, later by as long as it lasted."""
-        self.began = at
+    def played(self, at: float, until: int | None = None) -> None:
+        """Say when play-out began, in seconds; after a pause, again, later by as long as it lasted.
+
+        From tick `until` of the output on nothing is begun until more is played.
+        """
+        self.began, self.until = at, until
 
     def poll(self, port: int = 0) -> list[Chunk]:
         """What is ready of one port; nothing follows the chunk that is `last`."""

@@ -114,6 +114,13 @@ class Speaking(Group):
     mark: bool = True  # by which generated speech can be known, not heard
 
 
+class Showing(Group):
+    """Pictures of prompts."""
+
+    prompt: int = Field(default=2_000, ge=1)  # characters
+    seconds: float = Field(default=600, gt=0)  # of one request that says how many
+
+
 class Jobs(Group):
     """Batch jobs.
 
@@ -197,6 +204,7 @@ class Settings(BaseSettings):
     streams: Streams = Streams()
     files: Files = Files()
     speech: Speaking = Speaking()
+    show: Showing = Showing()
     jobs: Jobs = Jobs()
     voices: Voices = Voices()
     webrtc: WebRTC = WebRTC()

@@ -126,7 +126,7 @@ class Speech(Stream):
         """Raises ProtocolError: it takes text."""
         raise ProtocolError(f"{self.wanted.model} takes text, no sound")
 
-    async def update(self, values: Mapping[str, Any]) -> None:
+    async def update(self, values: Mapping[str, Any], name: str = "") -> None:
         """Say what follows at another speed. Raises InvalidRequest for all else, SessionEnded."""
         if set(values) - {"speed"}:
             raise InvalidRequest(

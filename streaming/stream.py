@@ -35,6 +35,8 @@ class Stream:
     and gives the same samples.
     """
 
+    takes = "sound"
+
     def __init__(self, hub: "Hub", wanted: Open, transport: str, address: str = "", owner: str = "") -> None:
         self.hub, self.engine, self.wanted, self.transport = hub, hub.engine, wanted, transport
         self.address, self.owner = address, owner  # of the client, and of the voices it may have
@@ -127,13 +129,16 @@ class Stream:
                 self.out += sum(len(chunk) for chunk in fresh)
                 return [part for chunk in fresh for part in self._placed(chunk)]
 
-    async def update(self, values: Mapping[str, Any]) -> None:
-        """Change some values of the request, or whose voice it is. Raises InvalidRequest, NotFound, SessionEnded."""
+    async def update(self, values: Mapping[str, Any], name: str = "") -> None:
+        """Change some values of the request, or whose voice it is. Raises InvalidRequest, NotFound, SessionEnded.
+
+        What is found wrong later is told under the name.
+        """
         if self.hub.converts(self.wanted.model):
             values = await self.hub.voiced(self.wanted.model, values, self.owner)
         while True:
             async with self.turn:
-                engine, wanted = self.engine, {**self.values, **values}
+                engine, wanted = self.engine, self._changed(values)
                 try:
                     await engine.update(self.name, wanted)
                     await self._save()  # input before and after a change is not replayed across it
@@ -144,6 +149,10 @@ class Stream:
                     if not self._lost(engine, error):
                         raise
             await self._recover(engine)
+
+    def _changed(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The request that changes some values."""
+        return {**self.values, **values}
 
     async def finish(self) -> None:
         """The input is over; the rest still comes out. Twice is once."""

@@ -9,6 +9,7 @@ A client opens a stream (or resumes one), sends frames of sound with consecutive
     frames 0, 1, 2, ...               ->     frames 0, 1, 2, ...
     ack, update, stats, clock         <->    ack, updated, stats, clock, event
     text, clear                       <->    said, words, cleared
+    pause                             ->     shown
     finish | cancel                   ->
                                       <-     the frame that is last, ended
 """
@@ -32,16 +33,22 @@ FORMATS: dict[str, tuple[int, str, int]] = {
     "pcm16": (1, "<i2", 2),
     "f32": (2, "<f4", 4),
 }  # kind, dtype, bytes
+PICTURES = {"mp4": 3, "rgb": 4}  # kinds of frames that hold pictures
 LONGEST = 1 << 18  # bytes of a frame's payload
+LARGEST = 1 << 24  # the same, of pictures
 TEXT = 1 << 14  # characters of a control message
+FIRST = 500_000  # the same, of the first one, which may hold a picture
+PICTURED = [bytes([kind]) for kind in PICTURES.values()]
+KINDS = [*(kind for kind, _, _ in FORMATS.values()), *PICTURES.values()]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Consecutive ticks of sound on the wire.
+    """Consecutive ticks of sound, or of pictures, on the wire.
 
     Units: `pts` in ticks; `at` in microseconds on the sender's clock: when the end of the payload was captured, or,
-    from the server, when the frame was made. `payload` is interleaved samples in the format agreed on at `open`.
+    from the server, when the frame was made. `payload` is interleaved samples in the format agreed on at `open`, a
+    fragment of MP4, or red, green and blue of every pixel.
     """
 
     seq: int
@@ -58,13 +65,14 @@ class Frame:
 
 def unpack(data: bytes) -> Frame:
     """Parse a binary message. Raises ProtocolError."""
-    if not HEADER.size <= len(data) <= HEADER.size + LONGEST:
+    most = HEADER.size + (LARGEST if data[:1] in PICTURED else LONGEST)
+    if not HEADER.size <= len(data) <= most:
         raise ProtocolError(
-            f"a frame has {len(data)} bytes, expected {HEADER.size} to {HEADER.size + LONGEST}: send shorter frames"
+            f"a frame has {len(data)} bytes, expected {HEADER.size} to {most}: send shorter frames"
         )
     kind, flags, zero, seq, pts, at = HEADER.unpack_from(data)
-    if kind not in {kind for kind, _, _ in FORMATS.values()}:
-        raise ProtocolError(f"frame {seq} is of kind {kind}, expected 1 (pcm16) or 2 (f32)")
+    if kind not in KINDS:
+        raise ProtocolError(f"frame {seq} is of kind {kind}, expected {', '.join(map(repr, KINDS))}")
     if flags & ~LAST or zero:
         raise ProtocolError(f"frame {seq} has flags {flags} and {zero}, expected 0 or {LAST}, and 0")
     return Frame(seq, pts, bytes(data[HEADER.size :]), at, bool(flags & LAST), kind)
@@ -97,14 +105,15 @@ def payload(data: Array, form: str) -> bytes:
 class Open:
     """Start a stream. `live` seconds make it live: the delay at which sound is wanted, from capture to leaving.
 
-    Speech is heard under the name `stream` over WebRTC, too.
+    Of pictures, it is how few may be left to be seen when more are begun. Speech and pictures are there under the name
+    `stream` over WebRTC, too.
     """
 
     model: str = "restore-lite"
     request: dict[str, Any] = field(default_factory=dict)
     rate: int = 48_000
     channels: int = 1
-    format: Literal["pcm16", "f32"] = "pcm16"
+    format: Literal["pcm16", "f32", "mp4", "rgb"] = "pcm16"
     band: Literal["full", "8k"] = "full"
     live: float | None = None
     stream: str | None = None
@@ -169,6 +178,13 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """Begin no more pictures, or go on with them."""
+
+    on: bool = True
+
+
+@dataclass(frozen=True)
 class Finish:
     """The input is over; what is on its way still comes. (A last frame says the same.)"""
 
@@ -200,14 +216,14 @@ class Clock:
     at: int
 
 
-Control = Open | Resume | Update | Text | Clear | Finish | Cancel | Ack | Stats | Clock
+Control = Open | Resume | Update | Text | Clear | Pause | Finish | Cancel | Ack | Stats | Clock
 CONTROLS: dict[str, type[Control]] = {c.__name__.lower(): c for c in get_args(Control)}
 
 
-def parse(text: str) -> Control:
+def parse(text: str, limit: int = TEXT) -> Control:
     """Parse a control message. Raises ProtocolError that names what is wrong."""
-    if len(text) > TEXT:
-        raise ProtocolError(f"a control message has {len(text)} characters, the limit is {TEXT}")
+    if len(text) > limit:
+        raise ProtocolError(f"a control message has {len(text)} characters, the limit is {limit}")
     try:
         message = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
@@ -259,9 +275,13 @@ def _fits(value: Any, hint: Any) -> bool:
 def _kind(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(map(repr, get_args(hint)))
-    return {"dict": "an object", "str": "text", "int": "a whole number", "float": "a number"}.get(
-        getattr(get_origin(hint) or hint, "__name__", ""), "a number or null"
-    )
+    return {
+        "dict": "an object",
+        "str": "text",
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+    }.get(getattr(get_origin(hint) or hint, "__name__", ""), "a number or null")
 
 
 def _refuse(constant: str) -> None:

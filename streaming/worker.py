@@ -122,7 +122,7 @@ class Worker:
                 pump.room.set()
             case "played":
                 try:
-                    self.engine.played(head["session"], head["at"])
+                    self.engine.played(head["session"], head["at"], head["until"])
                 except SessionEnded:
                     log.debug("session %s ended before it was played", head["session"])
             case "feed" | "took":

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+import math
 import secrets
 from collections import deque
 from collections.abc import Coroutine
@@ -20,11 +21,13 @@ from riverrun.streaming import wire
 from riverrun.streaming.access import address, owner
 from riverrun.streaming.controls import Controls
 from riverrun.streaming.errors import ProtocolError, StreamError, TooSlow
+from riverrun.streaming.forms import Form, Pictures, Sound, number
 from riverrun.streaming.inbox import Inbox
 from riverrun.streaming.journal import Intake, Journal
-from riverrun.streaming.outgoing import Outgoing, joined
+from riverrun.streaming.outgoing import Outgoing
 from riverrun.streaming.player import Player, opened
 from riverrun.streaming.problems import EXPECTED, NotFound, body, kind_of, retry_after
+from riverrun.streaming.show import Show
 from riverrun.streaming.speech import Speech
 from riverrun.streaming.stream import Stream
 
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PROTOCOL = "riverrun.v1"
-FRAME = 0.25  # seconds, the longest frame either side sends
 
 
 class Replaced(StreamError):
@@ -50,8 +52,8 @@ class Link:
     def __init__(self, hub: "Hub", wanted: wire.Open, stream: Stream, player: Player | None = None) -> None:
         """`player` has what comes out heard by others, too."""
         limits = hub.settings.streams
-        if isinstance(stream, Speech):
-            wanted = replace(wanted, live=None)  # of speech, nothing is left out
+        if isinstance(stream, Speech | Show):
+            wanted = replace(wanted, live=None)  # of speech and pictures, nothing is left out
         self.hub, self.wanted, self.stream, self.player = hub, wanted, stream, player
         stream.notice = self.say
         self.session, self.token = stream.name, secrets.token_urlsafe(24)
@@ -59,11 +61,12 @@ class Link:
         self.journal = Journal(wanted.rate, limits.journal, limits.journal_bytes)
         self.intake = Intake()
         self.news: deque[str] = deque(maxlen=256)  # control messages for the client
+        self.updated = ""  # the last of them that answers an update
         self.changed = asyncio.Event()  # there is something to send, or to leave for
         self.room = asyncio.Event()  # the journal has room again
         self.over: str | None = None  # why the stream has ended
         self.failure: Exception | None = None
-        self.kind, _, _ = wire.FORMATS[wanted.format]
+        self.form: Form = Pictures(wanted, stream) if isinstance(stream, Show) else Sound(wanted)
         self.inbox = Inbox(stream, self.say)
         self.waiting = 0  # ticks in it
         self.made = 0  # the tick after all output so far
@@ -79,7 +82,7 @@ class Link:
             token=self.token,
             epoch=self.epoch,
             model=wanted.model,
-            rate=wanted.rate,
+            rate=number(wanted.rate),
             channels=wanted.channels,
             format=wanted.format,
             latency=self.stream.latency,
@@ -87,14 +90,9 @@ class Link:
             input=self.intake.next,
             output=self.journal.next,
             resume=limits.resume,
-            frame=self.longest,
+            frame=self.form.longest,
+            **self.form.about(),
         )
-
-    @property
-    def longest(self) -> int:
-        """Ticks of the longest frame."""
-        _, _, size = wire.FORMATS[self.wanted.format]
-        return min(round(FRAME * self.wanted.rate), wire.LONGEST // (size * self.wanted.channels))
 
     def attach(self) -> int:
         """Take the stream for a new connection; give its epoch."""
@@ -113,8 +111,13 @@ class Link:
                 self.stream.log.info("stream %s has lost its connection", self.session)
 
     def say(self, kind: str, **values: Any) -> None:
-        """Have a control message sent."""
-        self.news.append(wire.message(kind, **values))
+        """Have a control message sent; of updates of a prompt that wait to be answered, the last answers all."""
+        message = wire.message(kind, **values)
+        if isinstance(self.stream, Show) and kind == "updated":
+            if self.news and self.news[-1] == self.updated:
+                self.news.pop()
+            self.updated = message
+        self.news.append(message)
         self.changed.set()
 
     async def end(self, why: str) -> None:
@@ -165,7 +168,7 @@ class Link:
         while True:
             chunks = await self.stream.read()
             begun = self.stream.round
-            for chunk in joined(chunks):
+            for chunk in self.form.gathered(chunks):
                 if self.stream.round == begun:
                     await self._keep(chunk)
                 if self.stream.round == begun and self.player:
@@ -193,12 +196,8 @@ class Link:
 
     async def _keep(self, chunk: Chunk) -> None:
         at = round(1e6 * self.hub.clock())
-        starts = range(0, max(len(chunk), 1), self.longest)
-        for start in starts:
-            data = chunk.data[start : start + self.longest]
-            last = chunk.last and start == starts[-1]
-            sound = wire.payload(data, self.wanted.format)
-            self.journal.add(chunk.pts + start, len(data), sound, at, last, self.kind)
+        for pts, ticks, data, last in await self.form.parts(chunk):
+            self.journal.add(pts, ticks, data, at, last, self.form.kind)
         self.made = chunk.end
         self.changed.set()
         if self.wanted.live is not None:
@@ -211,7 +210,11 @@ class Link:
     # What a client says
 
     def again(self) -> None:
-        """Tell a client who comes back what of its text is said, and words that it may not have heard of."""
+        """Tell a client who comes back what of its text is said, and words and prompts it may not have heard of."""
+        if isinstance(self.stream, Show):
+            for shown in self.stream.shown:
+                if shown["tick"] >= self.journal.safe - self.wanted.rate:
+                    self.say("shown", **shown)
         if not isinstance(self.stream, Speech):
             return
         if self.inbox.said >= 0:
@@ -232,12 +235,15 @@ class Link:
 
     def take(self, frame: wire.Frame) -> None:
         """Take a frame, once however often it comes. Raises ProtocolError."""
-        limit = 2 * round(self.hub.settings.streams.window * self.wanted.rate) + self.longest
-        if frame.kind != self.kind:
-            raise ProtocolError(f"frame {frame.seq} is of kind {frame.kind}, expected {self.kind}")
+        longest = self.form.longest
+        limit = 2 * round(self.hub.settings.streams.window * self.wanted.rate) + longest
+        if isinstance(self.stream, Show):
+            raise ProtocolError(f"{self.wanted.model} takes {self.stream.takes}, no sound or pictures")
+        if frame.kind != self.form.kind:
+            raise ProtocolError(f"frame {frame.seq} is of kind {frame.kind}, expected {self.form.kind}")
         data = wire.samples(frame.payload, self.wanted.format, self.wanted.channels)
-        if len(data) > self.longest:
-            raise ProtocolError(f"frame {frame.seq} has {len(data)} ticks, the limit is {self.longest}")
+        if len(data) > longest:
+            raise ProtocolError(f"frame {frame.seq} has {len(data)} ticks, the limit is {longest}")
         if self.waiting + len(data) > limit:
             raise ProtocolError(f"{self.waiting} ticks wait already, the limit is {limit}: wait for acks")
         if self.intake.take(frame, len(data)):
@@ -248,7 +254,9 @@ class Link:
         """Forget what the client has; tell whether any of it was news. Raises ProtocolError."""
         before = len(self.journal.frames)
         self.journal.acknowledge(ack.seq)
-        self.stream.ledger.buffered = max(0.0, min(ack.buffered, 60.0))
+        self.stream.ledger.buffered = buffered = max(0.0, min(ack.buffered, 60.0))
+        if isinstance(self.stream, Show):
+            self.stream.watched(self.journal.safe - math.ceil(buffered * self.wanted.rate))
         self.room.set()
         return len(self.journal.frames) < before
 
@@ -298,7 +306,7 @@ class Connection:
                 raise result
 
     async def _begin(self) -> None:
-        first = wire.parse(await self._text())
+        first = wire.parse(await self._text(), wire.FIRST)
         if isinstance(first, wire.Open):
             if first.version != wire.VERSION:
                 raise ProtocolError(f"version is {first.version}, this server speaks {wire.VERSION}")
@@ -364,7 +372,9 @@ class Connection:
                     controls.bucket.give()  # their characters are counted
                 case wire.Clear() if not link.stream.closed:
                     await link.clear(self.out.sent, control)
-                case wire.Update() | wire.Finish() if not link.stream.closed:
+                case wire.Update() if isinstance(link.stream, Show) and not link.stream.closed:
+                    await controls.obey(control)  # which only notes it
+                case wire.Update() | wire.Pause() | wire.Finish() if not link.stream.closed:
                     link.inbox.add(partial(controls.obey, control))
                 case _:
                     await controls.obey(control)

@@ -1,0 +1,333 @@
+"""Pictures of prompts over a WebSocket: as fast as they are seen, changed on the way, whole after a lost connection."""
+
+import asyncio
+import base64
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from riverrun.models.contract import StreamModel
+from riverrun.models.picture import pictured
+from riverrun.streaming import wire
+from riverrun.streaming.hub import Hub
+from riverrun.streaming.show import Show
+from tests.models.toys import COLOURS, Painter, Smooth
+from tests.streaming.serving import Peer, call, dial, server
+
+pytestmark = pytest.mark.anyio
+SIZE = (32, 48)
+At = tuple[str, Hub]
+Pixels = NDArray[np.uint8]
+
+
+@pytest.fixture
+async def at() -> AsyncIterator[At]:
+    models: dict[str, StreamModel] = {"painter": Painter(SIZE), "smooth": Smooth()}
+    async with server(models, streams={"resume": 5, "snapshot": 0.1}) as found:
+        yield found
+
+
+@asynccontextmanager
+async def watching(at: str, form: str = "rgb", **request: Any) -> AsyncIterator[Peer]:
+    asked = {"prompt": "a red ball", **request}
+    live = asked.pop("live", None)
+    async with call(at, model="painter", format=form, request=asked, live=live) as peer:
+        yield peer
+
+
+async def watch(peer: Peer, until: str = "ended") -> dict[str, Any]:
+    """See each picture as it comes, until a message of a kind does."""
+    while True:
+        message = await peer.hear()
+        if isinstance(message, wire.Frame):
+            await peer.acknowledge(message.seq)
+        elif message["type"] == until:
+            return message
+
+
+async def watch_until(peer: Peer, tick: int) -> None:
+    """See each picture as it comes, until one of a tick has."""
+    while not peer.frames or peer.frames[-1].pts < tick:
+        message = await peer.hear()
+        if isinstance(message, wire.Frame):
+            await peer.acknowledge(message.seq)
+
+
+async def still(peer: Peer, seconds: float = 0.3) -> None:
+    """Take what comes until nothing does."""
+    while True:
+        try:
+            await asyncio.wait_for(peer.hear(), seconds)
+        except TimeoutError:
+            return
+
+
+def seen(peer: Peer) -> Pixels:
+    """The pictures that came, each once, in their order.  # [t, y, x, 3]"""
+    frames = {frame.seq: frame for frame in peer.frames}
+    parts = [
+        np.frombuffer(frame.payload, np.uint8).reshape(-1, *SIZE, 3) for _, frame in sorted(frames.items())
+    ]
+    ends = np.cumsum([len(part) for part in parts])
+    assert [frame.pts for _, frame in sorted(frames.items())] == [0, *ends[:-1]]
+    return np.concatenate(parts)
+
+
+def colour(picture: NDArray[Any]) -> str:
+    """What a picture shows, beside the bar."""
+    middle = np.median(picture.reshape(-1, 3), axis=0)
+    return min(COLOURS, key=lambda name: float(np.abs(middle - np.array(COLOURS[name])).sum()))
+
+
+async def test_fragments_play_as_they_come_at_their_times(at: At) -> None:
+    async with watching(at[0], "mp4", seconds=2.0) as peer:
+        opened = peer.opened
+        assert opened["rate"] == 12 and opened["size"] == [*SIZE] and opened["frame"] == 3
+        assert opened["mime"].startswith('video/mp4; codecs="avc1.42') and opened["lead"] == 0.25
+        assert (await watch(peer))["reason"] == "finished"
+    assert {frame.kind for frame in peer.frames} == {3} and peer.frames[-1].last
+    with av.open(
+        io.BytesIO(base64.b64decode(opened["head"]) + b"".join(f.payload for f in peer.frames)), "r"
+    ) as file:
+        assert "a red ball" in file.metadata["comment"], "how it was made is in it"
+        frames = list(file.decode(video=0))
+    assert [frame.time for frame in frames] == [i / 12 for i in range(24)]
+    assert {colour(frame.to_ndarray(format="rgb24")) for frame in frames} == {"red"}
+
+
+async def test_raw_pictures_are_those_of_the_model(at: At) -> None:
+    async with watching(at[0], seconds=1.0) as peer:
+        await watch(peer)
+    pictures = seen(peer)
+    assert len(pictures) == 12 and {frame.kind for frame in peer.frames} == {4}
+    assert all((pictures[i, :, i] == 0).all() and colour(pictures[i]) == "red" for i in range(12))
+    (shown,) = [told for told in peer.told if told["type"] == "shown"]
+    assert shown == {"type": "shown", "id": "", "prompt": 0, "tick": 0}
+
+
+@pytest.mark.parametrize(("live", "ahead"), [(None, 3), (1.0, 12)])
+async def test_no_more_is_made_than_a_lead_ahead_of_what_was_seen(
+    at: At, live: float | None, ahead: int
+) -> None:
+    async with watching(at[0], live=live) as peer:
+        await still(peer)
+        assert len(seen(peer)) == ahead
+        await peer.say(wire.Ack(peer.frames[-1].seq, buffered=ahead / 12))
+        await still(peer)
+        assert len(seen(peer)) == ahead, "all of it is still to be seen"
+        await peer.say(wire.Ack(peer.frames[-1].seq, buffered=(ahead - 1) / 12))
+        await still(peer)
+        assert len(seen(peer)) == ahead + 3, "one was, so there is room for a chunk"
+        await peer.say(wire.Stats())
+        assert (await peer.until("stats"))["queue"] == round((ahead + 2) / 12, 4)
+
+
+async def test_a_prompt_counts_from_the_next_chunk_on_which_is_told(at: At) -> None:
+    async with watching(at[0]) as peer:
+        await still(peer)
+        await peer.say(wire.Update({"prompt": "a green ball"}, "first"))
+        assert (await peer.until("updated"))["id"] == "first"
+        await still(peer, 0.1)
+        await peer.acknowledge(peer.frames[-1].seq)
+        shown = await watch(peer, "shown")
+        assert shown == {"type": "shown", "id": "first", "prompt": 1, "tick": 3}
+        await watch_until(peer, 9)
+        await peer.say(wire.Update({"prompt": "a blue ball"}, "second"))
+        assert (await watch(peer, "updated"))["id"] == "second"
+        later = await watch(peer, "shown")
+        assert (later["id"], later["prompt"], later["tick"] % 3) == ("second", 2, 0)
+        await watch_until(peer, later["tick"] + 3)
+        colours = [colour(picture) for picture in seen(peer)]
+        assert colours[:3] == ["red"] * 3 and set(colours[3 : later["tick"]]) == {"green"}
+        assert set(colours[later["tick"] :]) == {"blue"}
+
+
+async def test_a_flood_of_prompts_is_one_prompt_at_a_time(at: At) -> None:
+    count, most = 3000, 0
+    async with watching(at[0]) as peer:
+        await still(peer)
+        (stream,) = at[1].streams.values()
+        assert isinstance(stream, Show)
+        for i in range(count):
+            await peer.say(wire.Update({"prompt": f"a green ball, no. {i}"}, str(i)))
+            most = max(most, len(stream.waiting), len(stream.asked))
+        while (await peer.until("updated"))["id"] != str(count - 1):
+            pass  # the answer to one is an answer to those before
+        await still(peer, 0.1)
+        await peer.acknowledge(peer.frames[-1].seq)
+        shown = await watch(peer, "shown")
+        assert (shown["id"], shown["tick"]) == (str(count - 1), 3)
+        assert len(stream.waiting) == 0 and len(stream.asked) == 0
+    assert not [told for told in peer.told if told["type"] == "error"]
+
+
+async def test_who_pauses_has_nothing_made(at: At) -> None:
+    async with watching(at[0], live=5.0) as peer:
+        await peer.say(wire.Pause())
+        await still(peer)
+        held = len(peer.frames)
+        await peer.acknowledge(peer.frames[-1].seq)
+        await still(peer)
+        assert len(peer.frames) == held
+        await peer.say(wire.Pause(False))
+        await still(peer)
+        assert len(seen(peer)) >= 60
+
+
+async def test_finish_ends_with_the_next_chunk_even_if_nobody_watches(at: At) -> None:
+    async with watching(at[0]) as peer:
+        await still(peer)
+        await peer.say(wire.Finish())
+        assert (await peer.until("ended"))["reason"] == "finished"
+        assert len(seen(peer)) == 6 and peer.frames[-1].last
+
+
+async def test_a_lost_connection_costs_no_picture_and_no_word_of_a_prompt(at: At) -> None:
+    async with watching(at[0]) as peer:
+        await still(peer)
+        await peer.say(wire.Update({"prompt": "a green ball"}, "mine"))
+        await still(peer, 0.1)
+        await peer.acknowledge(peer.frames[-1].seq)
+        await peer.until("shown")
+        session, token, received = peer.opened["session"], peer.opened["token"], peer.frames[-1].seq
+        peer.socket.transport.abort()
+    async with dial(at[0]) as again:
+        await again.say(wire.Resume(session, token, received))
+        opened = await again.until("opened")
+        assert opened["output"] >= received + 1
+        told = [(await again.until("shown"))["id"] for _ in range(2)]
+        assert told == ["", "mine"], "which may not have come"
+        again.frames[:0] = [frame for frame in peer.frames if frame.seq <= received]
+        await watch_until(again, 12)
+        await again.say(wire.Finish())
+        await watch(again)
+    pictures = seen(again)
+    assert all((picture[:, i % SIZE[1]] == 0).all() for i, picture in enumerate(pictures)), (
+        "none is lost or doubled"
+    )
+    assert [colour(picture) for picture in pictures][:4] == ["red"] * 3 + ["green"]
+
+
+async def test_an_engine_that_fails_costs_none_either(at: At) -> None:
+    async with watching(at[0]) as peer:
+        await watch_until(peer, 9)
+        await peer.say(wire.Update({"prompt": "a green ball"}, "mine"))
+        await watch(peer, "shown")
+        await at[1].engine.shut()
+        tick = peer.frames[-1].pts
+        await watch_until(peer, tick + 12)
+        await peer.say(wire.Finish())
+        await watch(peer)
+    pictures = seen(peer)
+    assert all((picture[:, i % SIZE[1]] == 0).all() for i, picture in enumerate(pictures))
+    assert colour(pictures[-1]) == "green" and at[1].restarts == 1
+
+
+# First pictures, and what is refused
+
+
+def png(size: tuple[int, int], rgb: tuple[int, int, int] = (10, 250, 250)) -> str:
+    file = io.BytesIO()
+    Image.new("RGB", (size[1], size[0]), rgb).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_the_first_picture_is_the_one_that_is_given(at: At, own: bool) -> None:
+    given = np.full((*SIZE, 3), (10, 250, 250), np.uint8)
+    picture = pictured(given) if own else f"data:image/png;base64,{png((200, 100))}"
+    async with watching(at[0], seconds=1.0, picture=picture) as peer:
+        await watch(peer)
+    assert (seen(peer)[0] == given).all() and colour(seen(peer)[1]) == "red"
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": " \n"}, "prompt is empty"),
+        ({"prompt": "x" * 10_000}, "10000 characters, the limit is 2000: say it in fewer"),
+        ({"prompt": "x" * 600}, "prompt has 600 characters, expected up to 500"),
+        ({"prompt": 3}, "prompt is 3"),
+        ({"seconds": -1.0}, "seconds is -1, expected up to 600"),
+        ({"seconds": 10_000.0}, "seconds is 10000"),
+        ({"steps": 1000}, "steps is 1000, expected 1 to 64"),
+        ({"size": 3}, "request has no size"),
+        ({"picture": "red"}, "picture begins with 'red'"),
+        ({"picture": "data:text/html;base64,AAAA"}, "expected data:image/png;base64"),
+        ({"picture": "data:image/png;base64,AA*A"}, "no base64"),
+        ({"picture": "data:image/png;base64,AAAA"}, "expected one of PNG"),
+        ({"picture": f"data:image/png;base64,{png((50, 50))[:80]}"}, "damaged"),
+        (
+            {"picture": f"data:image/png;base64,{png((5000, 4001))}"},
+            "4001 x 5000 pixels, the limit is 20000000",
+        ),
+        ({"picture": pictured(np.zeros((8, 8, 3), np.uint8))}, "expected (32, 48)"),
+    ],
+)
+async def test_what_cannot_be_shown_is_refused_with_the_reason(
+    at: At, values: dict[str, Any], why: str
+) -> None:
+    async with dial(at[0]) as peer:
+        await peer.say(wire.Open("painter", {"prompt": "a red ball", **values}))
+        error = await peer.until("error")
+    assert error["fatal"] and why in error["error"]["message"]
+    assert error["error"]["type"] == "invalid_request_error"
+    assert not at[1].streams
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": "x" * 10_000}, "the limit is 2000"),
+        ({"prompt": "x" * 600}, "expected up to 500"),
+        ({"picture": pictured(np.zeros((*SIZE, 3), np.uint8))}, "picture cannot change now"),
+        ({"seed": 3}, "seed cannot change now, only prompt and seconds"),
+        ({"seconds": "3"}, "seconds is '3'"),
+    ],
+)
+async def test_a_wrong_update_is_told_of_and_changes_nothing(
+    at: At, values: dict[str, Any], why: str
+) -> None:
+    async with watching(at[0]) as peer:
+        await still(peer)
+        await peer.say(wire.Update(values, "wrong"))
+        error = await peer.until("error")
+        assert (error["fatal"], error["id"]) == (False, "wrong") and why in error["error"]["message"]
+        await peer.say(wire.Update({"prompt": "a blue ball"}, "right"))
+        await still(peer, 0.1)
+        await peer.acknowledge(peer.frames[-1].seq)
+        shown = await watch(peer, "shown")
+        assert shown == {"type": "shown", "id": "right", "prompt": 1, "tick": 3}
+
+
+@pytest.mark.parametrize(
+    ("opening", "then", "why"),
+    [
+        ({"model": "painter", "format": "f32"}, None, "expected 'mp4' or 'rgb'"),
+        ({"model": "smooth", "format": "mp4", "request": {}}, None, "expected 'pcm16' or 'f32'"),
+        ({"model": "painter", "live": 61.0}, None, "live is 61"),
+        ({"model": "painter"}, wire.Text("Hello."), "takes prompts by update, no text"),
+        ({"model": "smooth", "request": {}, "format": "f32"}, wire.Pause(), "only pictures can"),
+        ({"model": "painter"}, wire.Frame(0, 0, b"", kind=4), "takes prompts by update"),
+    ],
+)
+async def test_sound_and_pictures_are_not_confused(
+    at: At, opening: dict[str, Any], then: Any, why: str
+) -> None:
+    async with dial(at[0]) as peer:
+        await peer.say(wire.Open(**{"request": {"prompt": "a red ball"}, **opening}))
+        if isinstance(then, wire.Frame):
+            await peer.socket.send(then.pack())
+        elif then:
+            await peer.say(then)
+        error = await peer.until("error")
+    assert error["fatal"] and why in error["error"]["message"]

@@ -1,18 +1,17 @@
-"""Casts: sound that is heard under a name, encoded once for all who listen."""
+"""Casts: sound or pictures that are there under a name, for all who listen or watch."""
 
 import asyncio
 import re
 import secrets
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
 from riverrun.media import Chunk
 from riverrun.models.errors import InvalidRequest
-from riverrun.streaming.opus import Mouth, Packet
 from riverrun.streaming.peer import Log
 from riverrun.streaming.problems import Conflict
 
@@ -23,20 +22,32 @@ NAME = r"^[A-Za-z0-9_.-]{1,64}$"
 HELD = 6  # packets that may wait to be sent, then the newest win
 
 
-class Track(MediaStreamTrack):
-    """Encoded packets to one peer, sent as they are made; the newest win where the peer is too slow."""
+class Source(Protocol):
+    """Makes of chunks what tracks send, all of one kind, `frame` ticks each."""
 
-    kind = "audio"
+    kind: Literal["audio", "video"]
+    frame: int
+
+    def add(self, chunk: Chunk) -> list[Any]:
+        """Take the next chunk; give the packets, or the frames, that are whole."""
+        ...
+
+
+class Track(MediaStreamTrack):
+    """Encoded packets, or pictures, to one peer, sent as they are made; the newest win where the peer is too slow."""
 
     def __init__(
-        self, sent: Callable[[int], None] | None = None, missed: Callable[[], None] | None = None
+        self,
+        kind: Literal["audio", "video"] = "audio",
+        sent: Callable[[int], None] | None = None,
+        missed: Callable[[], None] | None = None,
     ) -> None:
         """`sent` is told the first tick of each packet that is sent, `missed` of each that is not."""
         super().__init__()
-        self.sent, self.missed = sent, missed
-        self.waiting, self.filled = deque[Packet](), asyncio.Event()
+        self.kind, self.sent, self.missed = kind, sent, missed
+        self.waiting, self.filled = deque[Any](), asyncio.Event()
 
-    def put(self, packet: Packet) -> None:
+    def put(self, packet: Any) -> None:
         """Add a packet, which may cost an older one."""
         self.waiting.append(packet)
         self.filled.set()
@@ -45,7 +56,7 @@ class Track(MediaStreamTrack):
             if self.missed:
                 self.missed()
 
-    async def recv(self) -> Packet:
+    async def recv(self) -> Any:
         """The next packet. Raises MediaStreamError at the end."""
         while not self.waiting:
             self.filled.clear()
@@ -64,12 +75,12 @@ class Track(MediaStreamTrack):
 
 
 class Cast:
-    """What many may listen to, until it is closed."""
+    """What many may listen to, or watch, until it is closed."""
 
-    def __init__(self, hub: "Hub", name: str | None, mouth: Mouth, log: Log) -> None:
+    def __init__(self, hub: "Hub", name: str | None, source: Source, log: Log) -> None:
         """Without a name it gets one that nobody guesses. Raises Conflict if the name is in use, InvalidRequest."""
         free(hub, name)
-        self.hub, self.name, self.mouth, self.log = hub, name or secrets.token_urlsafe(9), mouth, log
+        self.hub, self.name, self.source, self.log = hub, name or secrets.token_urlsafe(9), source, log
         self.tracks: list[Track] = []
         self.over = False
         hub.casts[self.name] = self
@@ -83,8 +94,8 @@ class Cast:
         track.on("ended", lambda: self.tracks.remove(track) if track in self.tracks else None)
 
     def send(self, chunk: Chunk) -> None:
-        """Give the next chunk to all who listen."""
-        for packet in self.mouth.add(chunk):
+        """Give the next chunk to all who are there."""
+        for packet in self.source.add(chunk):
             for track in self.tracks:
                 track.put(packet)
 

@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import av
 import numpy as np
@@ -30,6 +30,8 @@ class Mouth:
 
     Its packets end `latency` ticks before those that go in, so that each is whole as soon as one came in.
     """
+
+    kind: Literal["audio", "video"] = "audio"
 
     def __init__(self, channels: int, latency: int = 0, frame: int = FRAME) -> None:
         """`frame` is the ticks of a packet."""

@@ -5,7 +5,7 @@ import functools
 import logging
 import secrets
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from aioice.ice import get_host_addresses
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
@@ -26,6 +26,7 @@ class Peer:
     """A peer connection from its offer to its end, however it ends."""
 
     kind = "peer"
+    medium: Literal["audio", "video"] = "audio"  # of which the first that is offered counts
 
     def __init__(self, hub: "Hub", log: Log) -> None:
         self.hub, self.limits, self.log = hub, hub.settings.webrtc, log
@@ -51,7 +52,9 @@ class Peer:
     async def _answer(self, offer: str) -> str:
         connection, self.remote = self.connection, sdp.fragment(offer)
         try:
-            await connection.setRemoteDescription(RTCSessionDescription(sdp.offer(offer), "offer"))
+            await connection.setRemoteDescription(
+                RTCSessionDescription(sdp.offer(offer, self.medium), "offer")
+            )
         except (ValueError, KeyError, IndexError, AssertionError, TypeError, AttributeError) as error:
             # what aiortc raises at text that is no SDP
             raise ProtocolError(f"the offer cannot be read as SDP: {error!r}") from error
@@ -76,10 +79,10 @@ class Peer:
             await self.connection.addIceCandidate(candidate)
 
     def _join(self) -> None:
-        """Say what is sent and received, now that the offer is known; the first sound counts, all else is refused."""
-        sounds = [t for t in self.connection.getTransceivers() if t.kind == "audio"]
+        """Say what is sent and received, now that the offer is known; the first of its kind counts, no other."""
+        first = next(t for t in self.connection.getTransceivers() if t.kind == self.medium)
         for transceiver in self.connection.getTransceivers():
-            if transceiver is sounds[0]:
+            if transceiver is first:
                 self._media(transceiver)
             else:
                 transceiver.direction = "inactive"
@@ -94,7 +97,7 @@ class Peer:
         return self.limits.hosts or [*get_host_addresses(use_ipv4=True, use_ipv6=True), *local]
 
     def _media(self, transceiver: Any) -> None:
-        """Give and take sound."""
+        """Give and take what it is for."""
         raise NotImplementedError
 
     async def _watch(self) -> None:

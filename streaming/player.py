@@ -13,6 +13,8 @@ from riverrun.models.errors import InvalidRequest
 from riverrun.streaming.cast import Cast, free
 from riverrun.streaming.opus import RATE, Mouth
 from riverrun.streaming.playout import Playout
+from riverrun.streaming.projector import Projector
+from riverrun.streaming.show import Show
 from riverrun.streaming.stream import Stream
 from riverrun.streaming.wire import Open
 
@@ -110,21 +112,25 @@ class Player:
 
 async def opened(
     hub: "Hub", wanted: Open, transport: str, address: str = "", owner: str = ""
-) -> tuple[Stream, Player | None]:
-    """As hub.open; a stream that has a name is heard under it, too. Raises Conflict as well."""
+) -> tuple[Stream, Player | Projector | None]:
+    """As hub.open; a stream that has a name is heard, or seen, under it, too. Raises Conflict as well."""
     if wanted.stream is None:
         return await hub.open(wanted, transport, address, owner), None
     hub.willing()
     free(hub, wanted.stream)
     wanted = wanted if wanted.model else replace(wanted, model=hub.speaker())
     hub.known(wanted.model)
-    if not hub.speaks(wanted.model):
+    if not (hub.speaks(wanted.model) or hub.shows(wanted.model)):
         raise InvalidRequest(
-            f"only speech is heard under a name here: send sound for {wanted.model} by WebRTC"
+            f"only speech and pictures have a name here: send sound for {wanted.model} by WebRTC"
         )
     stream = await hub.open(wanted, transport, address, owner)
     try:
-        player = Player(stream, wanted.stream)
+        player: Player | Projector
+        if isinstance(stream, Show):
+            player = Projector(stream, wanted.stream)
+        else:
+            player = Player(stream, wanted.stream)
     except BaseException:
         await stream.close()
         raise

@@ -10,10 +10,15 @@ LONGEST = 1 << 16  # characters of a description
 MOST = 64  # candidates in one
 SECTIONS = 8  # of media in one; each may have sockets of its own
 OPUS = re.compile(r"^a=rtpmap:(\d+) opus/48000", re.MULTILINE | re.IGNORECASE)
+PICTURES = re.compile(r"^a=rtpmap:(\d+) (?:VP8|H264)/90000", re.MULTILINE | re.IGNORECASE)
+CODECS = {  # what must be offered, and how its lack is told
+    "audio": (OPUS, "sound in Opus, the only codec that is taken"),
+    "video": (PICTURES, "pictures in VP8 or H.264, the codecs that are sent"),
+}
 
 
-def offer(text: str) -> str:
-    """An offer as it is taken up. Raises InvalidRequest, TooBig.
+def offer(text: str, medium: str = "audio") -> str:
+    """An offer of sound or of "video" as it is taken up. Raises InvalidRequest, TooBig.
 
     Names of mDNS are not looked up: a browser that hides its addresses so finds the server's, and shows its own then.
     Nor does the end of its candidates end the search, since a check from outside may still come.
@@ -23,8 +28,9 @@ def offer(text: str) -> str:
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     if not lines or lines[0] != "v=0":
         raise InvalidRequest("the body is no SDP: its first line is not v=0")
-    if not any(line.startswith("m=audio ") for line in lines) or not OPUS.search("\n".join(lines)):
-        raise InvalidRequest("the SDP offers no sound in Opus, the only codec that is taken")
+    codecs, missing = CODECS[medium]
+    if not any(line.startswith(f"m={medium} ") for line in lines) or not codecs.search("\n".join(lines)):
+        raise InvalidRequest(f"the SDP offers no {missing}")
     sections = sum(line.startswith("m=") for line in lines)
     if sections > SECTIONS:
         raise InvalidRequest(f"the SDP has {sections} sections of media, the limit is {SECTIONS}")

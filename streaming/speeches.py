@@ -17,6 +17,7 @@ from riverrun.streaming.access import address, owner
 from riverrun.streaming.errors import AtCapacity, StreamError
 from riverrun.streaming.player import Player, opened
 from riverrun.streaming.problems import EXPECTED, TooBig, body
+from riverrun.streaming.projector import Projector
 from riverrun.streaming.replies import Reply
 from riverrun.streaming.speech import Speech
 from riverrun.streaming.uploads import FORMATS, Encoding, fed
@@ -91,7 +92,7 @@ async def speak(request: Request, asked: Asked) -> StreamingResponse:
     return await replies.begun(reply, 0.01)
 
 
-async def _work(reply: Reply, stream: Speech, asked: Asked, player: Player | None) -> None:
+async def _work(reply: Reply, stream: Speech, asked: Asked, player: Player | Projector | None) -> None:
     """Say and encode, each as far as the next lets it."""
     failure: Exception | None = None
     sse = asked.stream_format == "sse"

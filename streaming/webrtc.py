@@ -1,4 +1,4 @@
-"""WebRTC: a `Call` joins a peer to a stream, as `Duplex` or `Spoken`; a `Listener` hears what a stream gives."""
+"""WebRTC: a `Call` joins a peer to a stream, as `Duplex`, `Spoken` or `Watched`; a `Listener` gets what one gives."""
 
 import asyncio
 import math
@@ -13,11 +13,14 @@ from riverrun.streaming import wire
 from riverrun.streaming.cast import Cast, Track
 from riverrun.streaming.controls import Controls
 from riverrun.streaming.errors import ProtocolError, StreamError
+from riverrun.streaming.forms import number
 from riverrun.streaming.inbox import Inbox
 from riverrun.streaming.opus import OWN_AHEAD, RATE, Ear, Mouth
 from riverrun.streaming.peer import Peer
 from riverrun.streaming.player import Player
 from riverrun.streaming.problems import EXPECTED, body
+from riverrun.streaming.projector import Projector
+from riverrun.streaming.show import Show
 from riverrun.streaming.stream import Stream
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ class Call(Peer):
     kind = "call"
 
     cast: Cast
+    rate: float = RATE  # of the ticks that are told
 
     def __init__(self, hub: "Hub", stream: Stream) -> None:
         super().__init__(hub, stream.log)
@@ -81,7 +85,10 @@ class Call(Peer):
         return any("send" in (t.currentDirection or "") for t in self.connection.getTransceivers())
 
     def _media(self, transceiver: Any) -> None:
-        self.own = Track(self._sent, lambda: self.say("event", name="skipped", ticks=self.cast.mouth.frame))
+        source = self.cast.source
+        self.own = Track(
+            source.kind, self._sent, lambda: self.say("event", name="skipped", ticks=source.frame)
+        )
         self.cast.listen(self.own)
         self.connection.addTrack(self.own)
 
@@ -95,7 +102,7 @@ class Call(Peer):
         self.channel = channel
         channel.on("message", self._told)
         wanted = self.stream.wanted
-        self.say("opened", session=self.id, model=wanted.model, rate=RATE, channels=wanted.channels,
+        self.say("opened", session=self.id, model=wanted.model, rate=self.rate, channels=wanted.channels,
                  latency=self.stream.latency, name=self.cast.name)  # fmt: skip
 
     def _told(self, text: str | bytes) -> None:
@@ -251,17 +258,75 @@ class Spoken(Call):
         self.end("finished")
 
 
+class Watched(Call):
+    """A call whose prompts come on the data channel, and whose pictures go back; none are made while it is paused."""
+
+    medium = "video"
+
+    def __init__(self, hub: "Hub", stream: Show, name: str | None) -> None:
+        """Raises Conflict, InvalidRequest."""
+        super().__init__(hub, stream)
+        self.show, self.rate = stream, number(stream.rate)
+        self.projector = Projector(stream, name, self._began)
+        self.cast = self.projector.cast
+        self.playing: dict[str, Any] = {}  # the latest event of that name
+        self.heard = hub.clock()
+
+    def gone(self, now: float) -> str:
+        if not self.projector.quiet:
+            self.heard = now
+        return "idle" if now - self.heard > self.hub.settings.streams.idle else ""
+
+    def met(self) -> None:
+        self.projector.start()
+
+    def work(self) -> list[Coroutine[Any, Any, None]]:
+        return [*super().work(), self._give()]
+
+    async def obey(self, control: wire.Control) -> None:
+        self.heard = self.hub.clock()
+        if isinstance(control, wire.Pause):
+            self.projector.pause(control.on)
+        await super().obey(control)
+
+    def _open(self, channel: RTCDataChannel) -> None:
+        super()._open(channel)
+        for shown in self.show.shown:  # before there was a channel
+            self.say("shown", **shown)
+        if self.playing:
+            self.say("event", **self.playing)
+
+    def _media(self, transceiver: Any) -> None:
+        super()._media(transceiver)
+        transceiver.direction = "sendonly"
+
+    def _began(self, tick: int) -> None:
+        self.playing = {"name": "playing", "tick": tick, "at": round(1e6 * self.hub.clock())}
+        self.say("event", **self.playing)
+
+    async def _give(self) -> None:
+        over = False
+        while not over:
+            chunks = await self.stream.read()
+            for chunk in chunks:
+                await self.projector.put(chunk)
+            over = not chunks or chunks[-1].last
+        self.projector.finish()
+        await self.projector.end()
+        self.end("finished")
+
+
 class Listener(Peer):
-    """A peer that hears a cast, until either leaves."""
+    """A peer that gets a cast, until either leaves."""
 
     kind = "listener"
 
     def __init__(self, hub: "Hub", cast: Cast) -> None:
         super().__init__(hub, cast.log)
-        self.cast = cast
+        self.cast, self.medium = cast, cast.source.kind
 
     def _media(self, transceiver: Any) -> None:
-        track = Track()
+        track = Track(self.medium)
         self.connection.addTrack(track)
         track.on("ended", lambda: self.end("finished"))
         self.cast.listen(track)

@@ -15,8 +15,9 @@ from riverrun.streaming.errors import AtCapacity, ProtocolError, StreamError
 from riverrun.streaming.opus import RATE
 from riverrun.streaming.peer import Peer
 from riverrun.streaming.problems import Conflict, NotFound, Precondition, TooBig, WrongType
+from riverrun.streaming.show import Show
 from riverrun.streaming.speech import FIRST
-from riverrun.streaming.webrtc import Call, Duplex, Listener, Spoken
+from riverrun.streaming.webrtc import Call, Duplex, Listener, Spoken, Watched
 
 if TYPE_CHECKING:
     from riverrun.streaming.hub import Hub
@@ -32,7 +33,7 @@ Stream = Annotated[str | None, Query(pattern=NAME, description="The name under w
 
 
 class Offer(BaseModel):
-    """A call: sound both ways and a data channel, if the offer has one, or text in on that and speech out."""
+    """A call: sound both ways and a data channel, if the offer has one, or text in on it and speech or pictures out."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,6 +59,8 @@ async def publish(
     offer = await _body(request, SDP)
     told = {"strength": strength, "voice": voice, "pitch": pitch, "seed": seed}
     values = {name: value for name, value in told.items() if value is not None}
+    if hub.shows(pipeline):
+        raise InvalidRequest(f"{pipeline} shows prompts, and takes no sound: offer at /v1/webrtc/offer")
     call, answer = await _call(request, offer, pipeline, values, stream)
     return _created(hub, call, answer, f'</v1/whep/{call.cast.name}>; rel="alternate"; type="{SDP}"')
 
@@ -100,7 +103,7 @@ async def configuration(request: Request) -> dict[str, Any]:
 
 @router.post("/v1/webrtc/offer", responses={200: {"description": "The answer, and where the call is."}})
 async def duplex(request: Request, offer: Offer) -> dict[str, str]:
-    """Begin a call both ways, or one in which text is said."""
+    """Begin a call both ways, or one in which text is said or prompts are shown."""
     call, answer = await _call(request, offer.sdp, offer.model, offer.request, offer.stream)
     return {"sdp": answer, "type": "answer", "call": f"/v1/calls/{call.id}", "stream": call.cast.name}
 
@@ -142,17 +145,21 @@ async def _call(
     if model not in hub.models:
         raise NotFound(f"there is no pipeline {model!r}, expected one of {', '.join(hub.models)}")
     free(hub, name)
-    sdp.offer(offer)  # refused before anything is opened
-    speaks, delay = hub.speaks(model), hub.settings.streams.delay
+    speaks, shows = hub.speaks(model), hub.shows(model)
+    sdp.offer(offer, "video" if shows else "audio")  # refused before anything is opened
     if speaks and not sdp.talks(offer):
         raise InvalidRequest(
             f"{model} speaks what it is told on a data channel, and takes no sound: offer one at /v1/webrtc/offer"
         )
     channels = 2 if sdp.stereo(offer) and not (speaks or hub.converts(model)) else 1
-    wanted = wire.Open(model, values, RATE, channels, live=FIRST if speaks else delay)
+    live = FIRST if speaks else None if shows else hub.settings.streams.delay
+    wanted = wire.Open(model, values, RATE, channels, live=live)
     stream = await _room(hub).open(wanted, "webrtc", address(request), owner(request))
     try:
-        call = (Spoken if speaks else Duplex)(_room(hub), stream, name)
+        if isinstance(stream, Show):
+            call: Call = Watched(_room(hub), stream, name)
+        else:
+            call = (Spoken if speaks else Duplex)(_room(hub), stream, name)
     except BaseException:
         await stream.close()
         raise

@@ -27,6 +27,7 @@ from riverrun.streaming.journal import Intake, Journal
 from riverrun.streaming.outgoing import Outgoing
 from riverrun.streaming.player import Player, opened
 from riverrun.streaming.problems import EXPECTED, NotFound, body, kind_of, retry_after
+from riverrun.streaming.projector import Projector
 from riverrun.streaming.show import Show
 from riverrun.streaming.speech import Speech
 from riverrun.streaming.stream import Stream
@@ -49,7 +50,9 @@ class Silent(TooSlow):
 class Link:
     """A stream, the journal of its output, and whichever connection it has now."""
 
-    def __init__(self, hub: "Hub", wanted: wire.Open, stream: Stream, player: Player | None = None) -> None:
+    def __init__(
+        self, hub: "Hub", wanted: wire.Open, stream: Stream, player: Player | Projector | None = None
+    ) -> None:
         """`player` has what comes out heard by others, too."""
         limits = hub.settings.streams
         if isinstance(stream, Speech | Show):
@@ -229,7 +232,7 @@ class Link:
         start = self.journal.cut(sent)
         self.made = self.made if start is None else start
         self.room.set()
-        if self.player:
+        if isinstance(self.player, Player):
             self.player.clear()
         await self.inbox.clear(control, self.made)
 

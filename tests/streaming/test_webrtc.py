@@ -260,7 +260,7 @@ async def test_one_publishes_and_many_listen_to_one_encoding() -> None:
             listener.connection.addTransceiver("audio", "recvonly")
             assert (await listener.post("/v1/whep/studio")).status_code == 201
         (cast,) = hub.casts.values()
-        made = _count(cast.mouth)
+        made = _count(cast.source)
         for listener in (one, two):
             await listener.until(2)
         assert made[0] < 1.5 * max(len(one.heard), len(two.heard)) + 40, "each packet is made once"

@@ -3,6 +3,7 @@ import { Convert } from "./convert.js";
 import { $, lay, server } from "./page.js";
 import { Restore } from "./restore.js";
 import { ask, key } from "./server.js";
+import { Show } from "./show.js";
 import { Speak } from "./speak.js";
 import { Voices } from "./voices.js";
 
@@ -11,6 +12,7 @@ const voices = new Voices();
 const restore = new Restore();
 const speak = new Speak(voices);
 const convert = new Convert(voices);
+const show = new Show();
 
 async function models() {
   try {
@@ -22,8 +24,9 @@ async function models() {
       return setTimeout(models, 1000);
     }
     const { data } = await (await ask("/v1/models")).json();
-    for (const one of [restore, speak, convert]) one.offer(data);
+    for (const one of [restore, speak, convert, show]) one.offer(data);
     $("tab-convert").hidden = !convert.model;
+    $("tab-show").hidden = !show.model;
     $("own").hidden = !(speak.model || convert.model);
     if (!$("own").hidden) await voices.list();
     tab();
@@ -75,4 +78,4 @@ $("key").onsubmit = (event) => {
   models();
 };
 models();
-window.riverrun = { restore, speak, convert }; // for whoever looks in from the console
+window.riverrun = { restore, speak, convert, show }; // for whoever looks in from the console

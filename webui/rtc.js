@@ -1,4 +1,5 @@
-// Calls over WebRTC. `Call` has the face of `Stream`: the same events, update and close; sound goes by the browser.
+// Calls over WebRTC. `Call` has the face of `Stream`: the same events, update and close; sound goes by the browser, and
+// where there is none to be sent, pictures come.
 import { ask } from "./server.js";
 
 const PATIENCE = 10000; // ms until a call must be there
@@ -53,7 +54,8 @@ export class Call extends EventTarget {
   async connect() {
     try {
       const peer = (this.peer = await connection());
-      for (const track of this.media.getAudioTracks()) peer.addTrack(track, this.media);
+      if (!this.media) peer.addTransceiver("video", { direction: "recvonly" });
+      for (const track of this.media?.getAudioTracks() ?? []) peer.addTrack(track, this.media);
       peer.ontrack = ({ track, receiver }) => this.hear(track, receiver);
       peer.onconnectionstatechange = () => this.changed(peer);
       this.channel = peer.createDataChannel("controls");
@@ -81,6 +83,7 @@ export class Call extends EventTarget {
       this.say({ type: "stats", every: 0.5 });
       clearInterval(this.timer);
       this.timer = setInterval(() => this.report(), 500);
+      this.emit("opened", message);
       this.emit("state", "live");
       return;
     }
@@ -96,9 +99,9 @@ export class Call extends EventTarget {
     if (this.channel?.readyState === "open") this.channel.send(JSON.stringify(message));
   }
 
-  update(request) {
+  update(request, id = "") {
     Object.assign(this.open.request, request);
-    this.say({ type: "update", request });
+    this.say({ type: "update", request, id });
   }
 
   refused(status, answer) {

@@ -53,6 +53,7 @@ export class Stream extends EventTarget {
       this.forget(message.input - 1);
       for (const frame of this.unsafe) this.socket.send(frame.data);
       this.say({ type: "stats", every: 0.5 });
+      this.emit("opened", message);
       for (let i = 0; i < 5; i++) setTimeout(() => this.say({ type: "clock", at: Math.round(1000 * performance.now()) }), 100 * i);
       this.emit("state", "live");
     } else if (message.type === "ack") this.forget(message.seq);
@@ -71,8 +72,14 @@ export class Stream extends EventTarget {
   heard(frame) {
     if (frame.seq !== this.received + 1 && frame.seq <= this.received) return;
     this.received = frame.seq;
+    if (frame.payload) return this.emit("picture", frame);
     if (frame.sound.length) this.emit("sound", frame);
-    if (frame.seq % 10 === 0) this.say({ type: "ack", seq: frame.seq, buffered: this.buffered });
+    if (frame.seq % 10 === 0) this.acknowledge();
+  }
+
+  // What came is here, and so much of it was not played yet.
+  acknowledge() {
+    this.say({ type: "ack", seq: this.received, buffered: this.buffered });
   }
 
   forget(seq) {
@@ -87,9 +94,9 @@ export class Stream extends EventTarget {
     if (this.ready && this.socket.readyState === WebSocket.OPEN) this.socket.send(frame.data);
   }
 
-  update(request) {
+  update(request, id = "") {
     Object.assign(this.open.request, request);
-    this.say({ type: "update", request });
+    this.say({ type: "update", request, id });
   }
 
   close() {

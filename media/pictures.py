@@ -3,6 +3,7 @@
 import warnings
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,15 @@ def save(path: str | Path, pixels: Pixels) -> None:
             part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def encoded(pixels: Pixels, form: Literal["png", "webp", "jpeg"] = "png") -> bytes:
+    """A picture as a file.  # [y, x, 3]"""
+    from PIL import Image
+
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, form)
+    return file.getvalue()
 
 
 def _large(name: str, what: str, most: int) -> str:

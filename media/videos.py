@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
 
@@ -23,13 +23,15 @@ RATES = range(1, 241)  # frames a second that are read
 class VideoWriter:
     """One MP4 file being written. In a `with`, it appears under its name when all went well, and else not at all.
 
+    An open binary file that can seek is written as it is.
+
     `title` and `settings` are kept in its tags, where `settings_of` and other programs find them.
     Raises UnsupportedMedia if it cannot be written.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        target: str | Path | BinaryIO,
         rate: int | Fraction,
         size: tuple[int, int],
         title: str = "",
@@ -38,12 +40,15 @@ class VideoWriter:
         """`size` is rows and columns; an odd one is made even, as Fragments does."""
         import av
 
-        self.path, self.rate = Path(path), Fraction(rate)
-        self.part = part_of(self.path)
+        self.path = Path(target) if isinstance(target, str | Path) else None
+        self.name, self.rate = self.path or "the video", Fraction(rate)
+        self.part = part_of(self.path) if self.path else None
         try:
-            with writing(self.path):
-                options = {"movflags": "faststart"}
-                self.container = av.open(str(self.part), "w", format="mp4", container_options=options)
+            with writing(self.name):
+                # what players need first is written last, and brought to the begin where that can be done
+                options = {"movflags": "faststart"} if self.part else {}
+                file = cast(Any, str(self.part) if self.part else target)
+                self.container = av.open(file, "w", format="mp4", container_options=options)
                 self.container.metadata.update(tagged(title, settings))
                 self.stream: Any = self.container.add_stream("libx264", rate=self.rate, options=BT709)
                 self.stream.height, self.stream.width = even(size)
@@ -60,17 +65,18 @@ class VideoWriter:
 
     def put(self, chunk: Chunk) -> None:
         """Write the next pictures. Raises UnsupportedMedia if that fails."""
-        with writing(self.path):
+        with writing(self.name):
             for frame in frames(chunk, "bt709"):
                 self.container.mux(self.stream.encode(frame))
 
     def close(self) -> None:
         """Finish; the file now appears under its name. Raises UnsupportedMedia if that fails."""
         try:
-            with writing(self.path):
+            with writing(self.name):
                 self.container.mux(self.stream.encode(None))
                 self.container.close()
-                os.replace(self.part, self.path)
+                if self.part and self.path:
+                    os.replace(self.part, self.path)
         except BaseException:
             self.discard()
             raise
@@ -84,7 +90,8 @@ class VideoWriter:
                 container.close()
             except (av.FFmpegError, OSError):
                 pass  # of a file that is deleted next
-        self.part.unlink(missing_ok=True)
+        if self.part:
+            self.part.unlink(missing_ok=True)
 
 
 def tagged(title: str, settings: Mapping[str, Any] | None) -> dict[str, str]:

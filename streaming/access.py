@@ -76,6 +76,7 @@ class Access:
             "/v1/audio/voice": self.settings.voices.bytes,
             "/v1/audio/": self.settings.files.bytes,
             "/v1/jobs": self.settings.jobs.bytes,
+            "/v1/videos": self.settings.show.bytes,
         }
         path, read = scope["path"], 0
         limit = SLACK + next((size for start, size in uploads.items() if path.startswith(start)), 0)

@@ -63,6 +63,7 @@ class Hub:
         )  # held by who has text read: what pronounces words is for one thread at a time
         self.desk: Desk | None = None  # where batch jobs are handed in
         self.voices: Library | None = None  # that are their owners'
+        self.progress: dict[str, float] = {}  # of jobs that show, how much of what is being made is done
         self.ready = self.draining = False
         self.until = 0.0  # when the streams that are open are ended, if it drains
         self.clock: Callable[[], float] = time.monotonic
@@ -226,7 +227,7 @@ class Hub:
         if self.speaks(wanted.model):
             stream: Stream = Speech(self, wanted, transport, address, owner, batch)
         elif self.shows(wanted.model):
-            stream = Show(self, wanted, transport, address, owner)
+            stream = Show(self, wanted, transport, address, owner, batch)
         else:
             stream = Stream(self, wanted, transport, address, owner)
         self.streams[id(stream)] = stream  # counted from now on, so that two cannot take the last place
@@ -267,6 +268,10 @@ class Hub:
     def converter(self, model: str = "") -> str:
         """The model of a name if it converts, or the first that does. Raises InvalidRequest if there is none."""
         return self._able(model, self.converts, "converts", "gives sound no other voice", "convert-lite")
+
+    def painter(self, model: str = "") -> str:
+        """The model of a name if it shows, or the first that does. Raises InvalidRequest if there is none."""
+        return self._able(model, self.shows, "shows", "gives no pictures", "show-lite")
 
     def _able(self, model: str, able: Callable[[str], bool], does: str, does_not: str, usual: str) -> str:
         if model:

@@ -21,7 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from riverrun.models import MODELS, load
 from riverrun.models.contract import Spec, StreamModel
-from riverrun.streaming import detections, filters, logs, peer, speeches, whip
+from riverrun.streaming import detections, filters, images, logs, peer, speeches, videos, whip
 from riverrun.streaming import status as operation
 from riverrun.streaming.access import Access, digest
 from riverrun.streaming.handle import Handle
@@ -118,6 +118,8 @@ def create(settings: Settings, models: Mapping[str, StreamModel] | None = None) 
     _routes(app, hub)
     app.include_router(filters.router)
     app.include_router(speeches.router)
+    app.include_router(videos.router)
+    app.include_router(images.router)
     app.include_router(detections.router)
     app.include_router(whip.router)
     app.include_router(routes.router)

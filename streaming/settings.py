@@ -119,6 +119,7 @@ class Showing(Group):
 
     prompt: int = Field(default=2_000, ge=1)  # characters
     seconds: float = Field(default=600, gt=0)  # of one request that says how many
+    bytes: int = Field(default=32 << 20, ge=1)  # of a picture that is uploaded
 
 
 class Jobs(Group):

@@ -45,8 +45,18 @@ class Show(Stream):
 
     takes = "prompts by update"
 
-    def __init__(self, hub: "Hub", wanted: Open, transport: str, address: str = "", owner: str = "") -> None:
+    def __init__(
+        self,
+        hub: "Hub",
+        wanted: Open,
+        transport: str,
+        address: str = "",
+        owner: str = "",
+        batch: bool = False,
+    ) -> None:
+        """Of a `batch`, nothing is due, and all of it is read as it comes."""
         super().__init__(hub, wanted, transport, address, owner)
+        self.batch = batch
         port = hub.specs[wanted.model].gives[0]
         self.hop, self.size = port.hop, port.size
         self.lead = port.hop if wanted.live is None else max(1, round(wanted.live * port.rate))  # ticks
@@ -54,9 +64,8 @@ class Show(Stream):
         self.seen, self.paused = 0, False  # ticks
         self.waiting: dict[str, tuple[Any, str]] = {}  # values for the engine, and the updates they are of
         self.number = 1  # of the next prompt
-        self.asked: deque[tuple[int, str]] = deque(
-            [(0, "")]
-        )  # prompts whose tick is not known, and their updates
+        # prompts whose tick is not known, and their updates
+        self.asked: deque[tuple[int, str]] = deque([(0, "")])
         self.known = 0  # prompts whose tick is
         self.shown: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -71,7 +80,10 @@ class Show(Stream):
         """As Stream's; a saved session has its picture."""
         return {**self.request, "picture": ""} if saved else self.request
 
-    def _due(self) -> Live:
+    def _due(self) -> Live | None:
+        """As Stream's."""
+        if self.batch:
+            return None
         return Live(arrival=self.hub.clock(), first=FIRST, lead=LEAD, until=self._until())
 
     def _changed(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +150,7 @@ class Show(Stream):
 
     def _until(self) -> int | None:
         """The tick from which on nothing may be begun."""
-        return None if self.finished else 0 if self.paused else self.seen + self.lead
+        return None if self.finished or self.batch else 0 if self.paused else self.seen + self.lead
 
     def _pace(self) -> None:
         """Have the engine know how far it may go."""

@@ -124,9 +124,11 @@ class Desk:
         return self.home / job / "outputs"
 
     async def post(
-        self, told: bytes, files: Mapping[str, BinaryIO], owner: str, key: str | None
+        self, told: bytes, files: Mapping[str, BinaryIO], owner: str, key: str | None, prefix: str = ""
     ) -> tuple[Job, bool]:
         """Take a job in, and say whether it is new: under a key that came before, it is the one from then.
+
+        Its id begins with the prefix.
 
         Raises InvalidRequest, TooBig, Reused, AtCapacity; then nothing of it is kept.
         """
@@ -142,7 +144,7 @@ class Desk:
                 f"{waiting} lines wait, and with {len(lines)} more there would be over {self.settings.waiting}",
                 60.0,
             )
-        job, entered = secrets.token_hex(16), ""
+        job, entered = prefix + secrets.token_hex(16), ""
         try:
             await settled(self._keep, job, files)
             entered = await settled(self.store.add, job, lines, self.clock(), owner, key, body)
@@ -183,9 +185,9 @@ class Desk:
             raise NotFound(f"there is no job {shown(job)}")
         return found
 
-    async def jobs(self, owner: str, after: str | None, limit: int) -> list[Job]:
-        """The newest jobs of an owner."""
-        return await settled(self.store.jobs, owner, after, limit) if self.runner else []
+    async def jobs(self, owner: str, after: str | None, limit: int, prefix: str = "") -> list[Job]:
+        """The newest jobs of an owner whose ids begin with the prefix."""
+        return await settled(self.store.jobs, owner, after, limit, prefix) if self.runner else []
 
     async def wait(self, job: str, owner: str, seconds: float) -> Job:
         """A job when a line of it has begun or ended, or after some seconds, or at once if it is over."""

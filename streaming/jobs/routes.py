@@ -15,9 +15,9 @@ from riverrun.streaming.jobs.lines import shown
 from riverrun.streaming.jobs.manifest import record, text
 from riverrun.streaming.jobs.states import State
 from riverrun.streaming.jobs.store import Job
-from riverrun.streaming.jobs.tasks import FORMS
+from riverrun.streaming.jobs.tasks import kind
 from riverrun.streaming.problems import TooBig
-from riverrun.streaming.uploads import FORMATS, settled
+from riverrun.streaming.uploads import settled
 
 router = APIRouter(prefix="/v1/jobs")
 TEXT = 1 << 26  # bytes of all lines of a job
@@ -132,9 +132,8 @@ async def manifest(request: Request, job: str) -> StreamingResponse:
 async def output(request: Request, job: str, line: str) -> FileResponse:
     """What was made of a line, or a Range of it."""
     row, path = await _desk(request).output(job, owner(request), line)
-    kind = FORMATS[FORMS[path.suffix.lower()]][2]
     headers = {"x-content-type-options": "nosniff", "cache-control": "private, no-cache"}
-    return FileResponse(path, headers=headers, media_type=kind, filename=Path(row.line.output).name)
+    return FileResponse(path, headers=headers, media_type=kind(path), filename=Path(row.line.output).name)
 
 
 @router.post("/{job}/cancel")

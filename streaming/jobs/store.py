@@ -167,13 +167,16 @@ class Store:
             row = db.execute("SELECT * FROM jobs WHERE id=?", (job,)).fetchone()
             return self._job(db, row) if row and owner in (None, row["owner"]) else None
 
-    def jobs(self, owner: str | None = None, after: str | None = None, limit: int = 100) -> list[Job]:
-        """The newest jobs of an owner, or of all; `after` one of them."""
+    def jobs(
+        self, owner: str | None = None, after: str | None = None, limit: int = 100, prefix: str = ""
+    ) -> list[Job]:
+        """The newest jobs of an owner, or of all, whose ids begin with the prefix; `after` one of them."""
         with self.database.reading() as db:
             rows = db.execute(
                 "SELECT * FROM jobs WHERE (?1 IS NULL OR owner=?1) AND "
-                "(?2 IS NULL OR seq < (SELECT seq FROM jobs WHERE id=?2)) ORDER BY seq DESC LIMIT ?3",
-                (owner, after, limit),
+                "(?2 IS NULL OR seq < (SELECT seq FROM jobs WHERE id=?2)) AND substr(id, 1, ?4)=?5 "
+                "ORDER BY seq DESC LIMIT ?3",
+                (owner, after, limit, len(prefix), prefix),
             ).fetchall()
             return [self._job(db, row) for row in rows]
 

@@ -8,7 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from riverrun.media import Chunk
+from riverrun.media import Chunk, VideoWriter
+from riverrun.media.pictures import encoded
 from riverrun.models.contract import PITCHES
 from riverrun.models.errors import ModelError
 from riverrun.models.registry import MODELS, for_task
@@ -18,12 +19,14 @@ from riverrun.streaming.jobs.lines import SEED, Grammar, Line, number, one_of, t
 from riverrun.streaming.jobs.store import Row
 from riverrun.streaming.jobs.whole import digest, source
 from riverrun.streaming.problems import NotFound
+from riverrun.streaming.show import Show, fitted
 from riverrun.streaming.speech import Speech
 from riverrun.streaming.stream import Stream
-from riverrun.streaming.uploads import Decoding, fed, settled, through, writer
+from riverrun.streaming.uploads import FORMATS, Decoding, fed, settled, through, writer
 from riverrun.streaming.wire import Open
 
-FORMS = {".wav": "wav", ".flac": "flac", ".opus": "opus", ".ogg": "opus", ".oga": "opus", ".mp3": "mp3"}
+SOUND = {".wav": "wav", ".flac": "flac", ".opus": "opus", ".ogg": "opus", ".oga": "opus", ".mp3": "mp3"}
+PICTURES = {".mp4": "video/mp4", ".png": "image/png"}
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,14 @@ class Task:
 
     grammar: Grammar
     request: Mapping[str, Any]
-    work: Callable[[Hub, Line, BinaryIO | None, BinaryIO, str], Awaitable[float]]
+    work: Callable[[Hub, Row, BinaryIO | None, BinaryIO, str], Awaitable[float]]
     model: Callable[[Hub, str], str] | None = None
 
 
-async def remake(hub: Hub, line: Line, file: BinaryIO | None, out: BinaryIO, owner: str) -> float:
+async def remake(hub: Hub, row: Row, file: BinaryIO | None, out: BinaryIO, owner: str) -> float:
     """Restore or convert a recording: decoded in a child process, encoded here, each as far as the next lets it."""
     assert file is not None
+    line = row.line
     decoding = await Decoding.start(file, hub.settings.files)
     try:
         head, band = decoding.head, line.values.get("band", "full")
@@ -72,8 +76,9 @@ async def remake(hub: Hub, line: Line, file: BinaryIO | None, out: BinaryIO, own
         return await _written(chunks, stream, line, out)
 
 
-async def speak(hub: Hub, line: Line, file: BinaryIO | None, out: BinaryIO, owner: str) -> float:
+async def speak(hub: Hub, row: Row, file: BinaryIO | None, out: BinaryIO, owner: str) -> float:
     """Say a text, which may be markup, in a voice that the model or the owner has."""
+    line = row.line
     name = model(line, hub)
     wanted = Open(name, request(line), int(hub.specs[name].gives[0].rate))
     stream = await _room(hub, wanted, owner)
@@ -82,9 +87,45 @@ async def speak(hub: Hub, line: Line, file: BinaryIO | None, out: BinaryIO, owne
         return await _written(chunks, stream, line, out)
 
 
+async def show(hub: Hub, row: Row, file: BinaryIO | None, out: BinaryIO, owner: str) -> float:
+    """Make a video of a prompt, or its first picture; one that is uploaded is the first."""
+    name, values = model(row.line, hub), request(row.line)
+    port, still = hub.specs[name].gives[0], row.line.output.endswith(".png")
+    values["seconds"] = float(1 / port.rate) if still else float(values["seconds"])
+    given = {"picture": await settled(fitted, file.read(), port.size)} if file else {}
+    stream = await _room(hub, Open(name, {**values, **given}, format="rgb"), owner)
+    assert isinstance(stream, Show)
+    try:
+        if still:
+            (chunk, *_) = await stream.read()
+            await settled(out.write, encoded(chunk.data[0]))
+            return float(1 / port.rate)
+        return await _filmed(hub, stream, {"model": name, **values}, row.job, out)
+    finally:
+        hub.progress.pop(row.job, None)
+        await asyncio.shield(stream.close("finished"))
+
+
+async def _filmed(hub: Hub, stream: Show, values: Mapping[str, Any], job: str, out: BinaryIO) -> float:
+    """Encode what a stream shows; give how many seconds that were."""
+    title, ticks, last = str(values["prompt"]), 0, False
+    made = await settled(VideoWriter, out, stream.rate, stream.size, title, values)
+    try:
+        while not last and (chunks := await stream.read()):
+            for chunk in chunks:
+                await settled(made.put, chunk)
+                ticks, last = chunk.end, chunk.last
+            hub.progress[job] = min(1.0, float(ticks / stream.rate) / values["seconds"])
+        await settled(made.close)
+    except BaseException:
+        made.discard()
+        raise
+    return float(ticks / stream.rate)
+
+
 async def _written(chunks: AsyncIterator[Chunk], stream: Stream, line: Line, out: BinaryIO) -> float:
     """Encode what comes of a stream; give how many seconds that were."""
-    form, ticks = FORMS[Path(line.output).suffix.lower()], 0
+    form, ticks = SOUND[Path(line.output).suffix.lower()], 0
     made = await settled(writer, out, form, stream.rate, stream.channels)
     try:
         async for chunk in chunks:
@@ -111,7 +152,7 @@ TASKS: dict[str, Task] = {
         Grammar(
             "input",
             {"model": text(1024), "strength": number(0, 1), "seed": SEED, "band": one_of("full", "8k")},
-            tuple(FORMS),
+            tuple(SOUND),
         ),
         {"strength": 1.0, "seed": 0},
         remake,
@@ -120,7 +161,7 @@ TASKS: dict[str, Task] = {
         Grammar(
             "input",
             {"model": text(1024), "voice": text(256), "pitch": number(*PITCHES), "seed": SEED},
-            tuple(FORMS),
+            tuple(SOUND),
         ),
         {"voice": "", "pitch": 0.0, "seed": 0},
         remake,
@@ -136,14 +177,36 @@ TASKS: dict[str, Task] = {
                 "speed": number(0.25, 4),
                 "steps": whole(1, 64),
             },
-            tuple(FORMS),
+            tuple(SOUND),
         ),
         {"voice": "", "speed": 1.0, "seed": 0, "steps": 8},
         speak,
         Hub.speaker,
     ),
+    "show": Task(
+        Grammar(
+            "prompt",
+            {
+                "model": text(1024),
+                "input": text(1024),
+                "seconds": number(0.01, 3600),
+                "seed": SEED,
+                "steps": whole(0, 64),
+            },
+            tuple(PICTURES),
+        ),
+        {"prompt": "", "seconds": 4.0, "seed": 0, "steps": 0},
+        show,
+        Hub.painter,
+    ),
 }
 GRAMMARS = {name: task.grammar for name, task in TASKS.items()}
+
+
+def kind(path: Path) -> str:
+    """The media type of an output."""
+    suffix = path.suffix.lower()
+    return PICTURES.get(suffix) or FORMATS[SOUND[suffix]][2]
 
 
 def model(line: Line, hub: Hub | None = None) -> str:
@@ -184,7 +247,7 @@ class Making:
         if name not in self.weights:
             self.weights[name] = await settled(_weights, name)
         owner = await settled(self.owner, row.job)
-        seconds = await TASKS[line.task].work(self.hub, line, file, out, owner)
+        seconds = await TASKS[line.task].work(self.hub, row, file, out, owner)
         return Made(seconds, name, self.weights[name], request(line), self.versions)
 
 

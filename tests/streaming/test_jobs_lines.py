@@ -62,7 +62,7 @@ def test_empty_lines_and_breaks_inside_text_are_no_lines() -> None:
         ({**GOOD, "id": ".hidden"}, "id is '.hidden'"),
         ({**GOOD, "id": "x" * 129}, "id is 'xxx"),
         ({**GOOD, "id": 7}, "id is 7"),
-        ({**GOOD, "task": "show"}, "task is 'show', expected one of restore, convert, speak"),
+        ({**GOOD, "task": "sing"}, "task is 'sing', expected one of restore, convert, speak, show"),
         ({"id": "two", "task": "speak"}, "text is missing: say what to speak"),
         ({**GOOD, "task": "speak"}, "'input' is no key of task speak, which takes id, task, text, model"),
         ({**GOOD, "task": []}, "task is []"),

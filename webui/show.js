@@ -2,6 +2,7 @@
 import * as clips from "./clips.js";
 import { settings } from "./mp4.js";
 import { say, server, tell, within } from "./page.js";
+import { Program, shown } from "./snippets.js";
 import { Watch } from "./watch.js";
 
 const PIXELS = 20e6; // of a picture that is taken
@@ -14,12 +15,16 @@ const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed
 export class Show {
   constructor() {
     this.picture = "";
+    this.program = new Program("show-", (language) => shown(language, { origin: location.origin, model: this.model?.id ?? "", ...this.asked }));
     $("start").onclick = () => (this.watch ? this.stop() : this.start());
     $("change").onclick = () => this.change();
     $("pause").onclick = () => this.pause(!this.watch.paused);
     $("prompt").oninput = () => this.show();
-    $("seconds").oninput = () => this.show();
-    $("dice").onclick = () => ($("seed").value = crypto.getRandomValues(new Uint32Array(1))[0]);
+    for (const id of ["seconds", "seed"]) $(id).oninput = () => this.show();
+    $("dice").onclick = () => {
+      $("seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
+      this.show();
+    };
     $("prompt").onkeydown = (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
@@ -237,6 +242,7 @@ export class Show {
     for (const id of ["seconds", "seed", "dice", "transport", "file", "drop-picture"]) $(id).disabled = !!watch;
     $("none").hidden = $("clips").children.length > 0;
     this.timeline();
+    this.program.show();
   }
 }
 

@@ -59,6 +59,24 @@ export function converted(language, { origin, model, voice, pitch, file }) {
   ].join("\n");
 }
 
+// Of showing.
+export function shown(language, { origin, model, prompt, seconds, seed }) {
+  const length = String(seconds || 4);
+  if (language === "curl")
+    return [`curl ${origin}/v1/videos`, `  -F model=${model}`, `  -F prompt='${prompt.replaceAll("'", "'\\''")}'`, `  -F seconds=${length}`, ...(seed ? [`  -F seed=${seed}`] : [])].join(" \\\n") + `\ncurl ${origin}/v1/videos/ID/content -o clip.mp4  # with the id that came`;
+  return [
+    "from openai import OpenAI  # pip install openai",
+    "",
+    `client = OpenAI(base_url="${origin}/v1", api_key="none")`,
+    "video = client.videos.create_and_poll(",
+    `    model=${JSON.stringify(model)},`,
+    `    prompt=${JSON.stringify(prompt)},`,
+    `    extra_body={"seconds": "${length}"${seed ? `, "seed": ${seed}` : ""}},`,
+    ")",
+    'client.videos.download_content(video.id).write_to_file("clip.mp4")',
+  ].join("\n");
+}
+
 // Of speech.
 export function spoken(language, { origin, model, voice, speed, seed, text }) {
   const input = text.length > LONG ? `${[...text].slice(0, LONG).join("").trimEnd()}...` : text;

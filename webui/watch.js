@@ -60,8 +60,9 @@ export class Watch extends EventTarget {
     this.drawn = []; // when pictures were, in ms
     this.anchor = { tick: 0, at: Infinity }; // of a call: which picture was sent when
     this.paused = false;
+    this.call = transport === "webrtc";
     const open = { model: model.id, request: { ...request } };
-    this.stream = transport === "webrtc" ? new Call(open, null) : new Stream({ ...open, format: "mp4" });
+    this.stream = this.call ? new Call(open, null) : new Stream({ ...open, format: "mp4" });
     const on = (type, act) => this.stream.addEventListener(type, ({ detail }) => act(detail));
     on("opened", (told) => this.opened(told));
     on("picture", (frame) => this.came(frame));
@@ -77,6 +78,7 @@ export class Watch extends EventTarget {
 
   opened({ mime, head }) {
     if (!head || this.film) return;
+    if (!MediaSource.isTypeSupported(mime)) return this.end("This browser plays no H.264: choose WebRTC as the connection.");
     this.head = Uint8Array.from(atob(head), (c) => c.charCodeAt(0));
     this.film = new Film(this.video, { mime, head });
   }
@@ -169,7 +171,16 @@ export class Watch extends EventTarget {
   // End with the chunk that is being made.
   finish() {
     if (this.paused) this.pause(false);
+    this.finishing = true;
     this.stream.say({ type: "finish" });
+  }
+
+  // Say again what may have been lost with the connection.
+  again() {
+    const last = this.prompts.at(-1);
+    if (last.id && last.tick === null) this.stream.update({ prompt: last.text }, last.id);
+    this.stream.say({ type: "pause", on: this.paused });
+    if (this.finishing) this.finish();
   }
 
   ended() {
@@ -181,7 +192,9 @@ export class Watch extends EventTarget {
     if (name === "full") this.end("The server has no room for more now: try again in a moment.");
     else if (name === "gone") this.end("The server did not come back.");
     else if (name === "over" && !this.finished) this.end(this.why);
+    else if (name === "lost" && this.call) this.end("The call was lost."); // another one would begin anew
     else this.emit("state", name);
+    if (name === "live" && this.made) this.again();
   }
 
   async end(why = "") {

@@ -238,6 +238,9 @@ def test_a_cut_connection_costs_no_picture(page: Any, tmp_path: Path) -> None:
     begin(page, "a red ball", seconds="4")
     sees(page, "red")
     page.evaluate("riverrun.show.watch.stream.socket.close(3000)")
+    page.fill("#show-prompt", "a green ball")
+    page.keyboard.press("Enter")
+    sees(page, "green")
     over(page)
     with page.expect_download() as download:
         page.click(".clip a")
@@ -250,6 +253,10 @@ def test_a_cut_connection_costs_no_picture(page: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [360, 1280])
 def test_it_fits(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 780})
+    page.click("#show-panel summary")
+    for language in ("curl", "python"):
+        page.click(f"#show-{language}")
+        assert "/v1" in page.inner_text("#show-code") and "painter" in page.inner_text("#show-code")
     page.fill("#show-prompt", "W" * 400)
     page.click("#show-start")
     page.wait_for_selector("#show-prompts li")

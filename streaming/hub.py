@@ -224,12 +224,7 @@ class Hub:
                 f"rate is {wanted.rate} and channels {wanted.channels}, expected "
                 f"{RATES.start} to {RATES.stop - 1} Hz and 1 to {CHANNELS}"
             )
-        if self.speaks(wanted.model):
-            stream: Stream = Speech(self, wanted, transport, address, owner, batch)
-        elif self.shows(wanted.model):
-            stream = Show(self, wanted, transport, address, owner, batch)
-        else:
-            stream = Stream(self, wanted, transport, address, owner)
+        stream = self._stream(wanted, transport, address, owner, batch)
         self.streams[id(stream)] = stream  # counted from now on, so that two cannot take the last place
         try:
             await stream.begin()
@@ -243,6 +238,14 @@ class Hub:
         stream.log.info("stream %s opened: %s over %s, %g Hz, %d channels, %s", stream.name, wanted.model, transport,
                         wanted.rate, wanted.channels, live)  # fmt: skip
         return stream
+
+    def _stream(self, wanted: Open, transport: str, address: str, owner: str, batch: bool) -> Stream:
+        """A stream of the kind that a model's are."""
+        if self.speaks(wanted.model):
+            return Speech(self, wanted, transport, address, owner, batch)
+        if self.shows(wanted.model):
+            return Show(self, wanted, transport, address, owner, batch)
+        return Stream(self, wanted, transport, address, owner)
 
     def left(self, stream: Stream, why: str) -> None:
         """Forget a stream that has ended."""

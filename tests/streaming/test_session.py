@@ -16,7 +16,7 @@ from riverrun.streaming.batch import Seat, advance, sit
 from riverrun.streaming.errors import ProtocolError
 from riverrun.streaming.scheduler import Fence
 from riverrun.streaming.session import Live, Session
-from tests.models.toys import Loudness, Smooth, Teller, Text
+from tests.models.toys import Loudness, Painter, Smooth, Teller, Text
 
 Audio = NDArray[np.float32]
 SPEC = Smooth().spec
@@ -248,6 +248,22 @@ def test_a_live_generator_is_due_before_it_plays_and_not_wanted_long_before() ->
     assert session.due(10.4) == pytest.approx((9.3, 11.2))
     session.played(12.3)  # paused for two seconds
     assert session.due(10.4) == pytest.approx((11.3, 13.2))
+
+
+def test_a_generator_begins_nothing_beyond_where_it_may_go() -> None:
+    session = Session(Painter().spec, live=Live(until=3))
+    chunk = Chunk(np.zeros((3, 32, 48, 3), np.uint8), 0, 12)
+    assert session.ready()
+    session.give([(None, None)])
+    session.played(0.0, until=0)
+    assert session.ready(), "what is begun is ended"
+    session.give([(chunk, None)])
+    session.poll()
+    assert not session.ready()
+    session.played(0.0, until=4)
+    assert session.ready()
+    session.played(0.0)
+    assert session.ready(), "as far as it likes"
 
 
 def test_nobody_waits_for_a_batch_session() -> None:

@@ -5,6 +5,7 @@ import base64
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
 import av
@@ -15,10 +16,14 @@ from PIL import Image
 
 from riverrun.models.contract import StreamModel
 from riverrun.models.picture import pictured
+from riverrun.models.shown import Shown
+from riverrun.models.video.lite import ShowLite
 from riverrun.streaming import wire
+from riverrun.streaming.engine import run
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.show import Show
 from tests.models.toys import COLOURS, Painter, Smooth
+from tests.models.video.shows import net
 from tests.streaming.serving import Peer, call, dial, server
 
 pytestmark = pytest.mark.anyio
@@ -69,11 +74,11 @@ async def still(peer: Peer, seconds: float = 0.3) -> None:
             return
 
 
-def seen(peer: Peer) -> Pixels:
+def seen(peer: Peer, size: tuple[int, int] = SIZE) -> Pixels:
     """The pictures that came, each once, in their order.  # [t, y, x, 3]"""
     frames = {frame.seq: frame for frame in peer.frames}
     parts = [
-        np.frombuffer(frame.payload, np.uint8).reshape(-1, *SIZE, 3) for _, frame in sorted(frames.items())
+        np.frombuffer(frame.payload, np.uint8).reshape(-1, *size, 3) for _, frame in sorted(frames.items())
     ]
     ends = np.cumsum([len(part) for part in parts])
     assert [frame.pts for _, frame in sorted(frames.items())] == [0, *ends[:-1]]
@@ -110,6 +115,19 @@ async def test_raw_pictures_are_those_of_the_model(at: At) -> None:
     assert all((pictures[i, :, i] == 0).all() and colour(pictures[i]) == "red" for i in range(12))
     (shown,) = [told for told in peer.told if told["type"] == "shown"]
     assert shown == {"type": "shown", "id": "", "prompt": 0, "tick": 0}
+
+
+async def test_a_network_is_watched_as_it_shows_alone() -> None:
+    model, size = ShowLite(net()), (16, 24)
+    asked = Shown("a red ball", seconds=1.5, seed=3)
+    async with (
+        server({"lite": model}) as (at, _),
+        call(at, model="lite", format="rgb", request=asdict(asked)) as peer,
+    ):
+        await watch(peer)
+    alone = np.concatenate([chunk.data for chunk in run(model, asked)])
+    assert seen(peer, size).shape == alone.shape == (18, *size, 3)
+    assert np.abs(seen(peer, size).astype(int) - alone).max() <= 1, "a pixel may round the other way"
 
 
 @pytest.mark.parametrize(("live", "ahead"), [(None, 3), (1.0, 12)])

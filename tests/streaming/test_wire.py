@@ -22,7 +22,7 @@ FRAMES = st.builds(
     payload=st.binary(max_size=100),
     at=I64,
     last=st.booleans(),
-    kind=st.sampled_from([1, 2]),
+    kind=st.sampled_from([1, 2, 3, 4]),
 )
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -38,6 +38,16 @@ KINDS = st.sampled_from([*wire.CONTROLS, "", "opened", "x"])
 @given(FRAMES)
 def test_a_frame_comes_back(frame: wire.Frame) -> None:
     assert wire.unpack(frame.pack()) == frame
+
+
+def test_frames_of_pictures_may_be_larger_than_those_of_sound() -> None:
+    data = bytes(wire.LONGEST + 1)
+    assert wire.unpack(wire.Frame(0, 0, data, kind=3).pack()).payload == data
+    for frame in (wire.Frame(0, 0, data, kind=2), wire.Frame(0, 0, bytes(wire.LARGEST + 1), kind=4)):
+        with pytest.raises(ProtocolError, match="send shorter frames"):
+            wire.unpack(frame.pack())
+    with pytest.raises(ProtocolError, match="of kind 5, expected 1, 2, 3, 4"):
+        wire.unpack(wire.Frame(0, 0, kind=5).pack())
 
 
 @settings(max_examples=CASES, deadline=None)

@@ -27,10 +27,10 @@ from riverrun.streaming.wire import PICTURES, Open
 if TYPE_CHECKING:
     from riverrun.streaming.cast import Cast
     from riverrun.streaming.jobs.desk import Desk
+    from riverrun.streaming.link import Link
     from riverrun.streaming.peer import Peer
     from riverrun.streaming.replies import Reply
     from riverrun.streaming.voices.library import Library
-    from riverrun.streaming.ws import Link
 
 log = logging.getLogger(__name__)
 CHANNELS = 8

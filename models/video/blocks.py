@@ -21,6 +21,13 @@ Words = tuple[Tensor, Tensor, Tensor | None]
 """Keys and values of a caption for one block, and which tokens there are.  # [b, h, n, e] twice, [b, 1, 1, n]"""
 Attend = Callable[["SelfAttention", Tensor], Tensor]
 """Which tokens attend to which: (attention, tokens) -> tokens  # [b, f, s, d] -> [b, f, s, d]"""
+Recall = Callable[[str, Callable[[], Tensor]], Tensor]
+"""What attention gives, made now or taken over: ("self" or "cross", how it is made) -> tokens  # [b, f, s, d]"""
+
+
+def anew(name: str, make: Callable[[], Tensor]) -> Tensor:
+    """Take over nothing."""
+    return make()
 
 
 class SelfAttention(nn.Module):
@@ -84,11 +91,11 @@ class Block(nn.Module):
         self.attn, self.cross_attn = SelfAttention(d, heads, normed), CrossAttention(d, heads)
         self.mlp = Mlp(d, inner, d)
 
-    def forward(self, x: Tensor, six: Tensor, words: Words, attend: Attend) -> Tensor:
+    def forward(self, x: Tensor, six: Tensor, words: Words, attend: Attend, recall: Recall = anew) -> Tensor:
         """`six` vectors of the condition, for all frames or for each.  # [b, f, s, d], [b, 1 or f, 6, d]"""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = vectors(self.scale_shift_table, six)
-        x = x + gate * attend(self.attn, modulate(x, scale, shift, EPS))
-        x = x + self.cross_attn(x, words)
+        x = x + gate * recall("self", lambda: attend(self.attn, modulate(x, scale, shift, EPS)))
+        x = x + recall("cross", lambda: self.cross_attn(x, words))
         y: Tensor = x + mlp_gate * self.mlp(modulate(x, mlp_scale, mlp_shift, EPS))
         return y
 

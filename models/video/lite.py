@@ -10,6 +10,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from riverrun.models.noise import noise_rows
 from riverrun.models.picture import pixels
 from riverrun.models.shown import Shown
 from riverrun.models.state import State
-from riverrun.models.video import causal, stdit3, vae
+from riverrun.models.video import caching, causal, stdit3, vae
+from riverrun.models.video.caching import BRANCHES, Caching, Reuse
 from riverrun.models.video.causal import Window
 from riverrun.models.video.stdit3 import STDiT3
 from riverrun.models.video.timeline import Memory
@@ -45,7 +47,7 @@ class Config:
 
     Pictures of `size` rows and columns, `rate` a second; the words that are known, at most `most` of a caption, read by
     `depth` layers; `steps` evaluations a chunk, at times of a ratio `shift` as in arXiv 2412.20404, with `guidance` (1:
-    none, or folded into the weights).
+    none, or folded into the weights), and what of them is taken over from one to the next.
     """
 
     dit: stdit3.Config
@@ -59,6 +61,7 @@ class Config:
     shift: float = 1.0
     guidance: float = 1.0
     window: Window = field(default_factory=Window)
+    caching: Caching = field(default_factory=Caching)
 
 
 class ShowLiteNet(nn.Module):
@@ -90,14 +93,27 @@ class ShowLiteNet(nn.Module):
         return caption
 
     def velocity(
-        self, x: Tensor, time: Tensor, caption: State, past: State, remember: bool = False
+        self,
+        x: Tensor,
+        time: Tensor,
+        caption: State,
+        past: State,
+        remember: bool = False,
+        reuse: Reuse | None = None,
     ) -> tuple[Tensor, Memory | None]:
         """Towards the data, at a time of 0 (clean) to 1 of every frame.  # [b, c, f, y, x], [b, f]"""
-        fps = torch.full((len(x),), float(self.config.rate), device=x.device)
         when = causal.timeline(past, x.shape[2], remember)
-        height, width = self.config.size
-        made, fresh = self.dit(x, 1000 * time, caption, fps, (height, width), timeline=when)
+        made, fresh = self.dit(x, 1000 * time, caption, *self.shown(x), timeline=when, reuse=reuse)
         return made[:, : x.shape[1]], fresh
+
+    def look(self, x: Tensor, time: Tensor) -> Tensor:
+        """As STDiT3.look, at a time of 0 to 1 of every frame.  # [b, c, f, y, x], [b, f] -> [b, f, s, d]"""
+        return self.dit.look(x, 1000 * time, *self.shown(x))
+
+    def shown(self, x: Tensor) -> tuple[Tensor, tuple[float, float]]:
+        """The rate of pictures, a row each, and their size."""
+        height, width = self.config.size
+        return torch.full((len(x),), float(self.config.rate), device=x.device), (height, width)
 
 
 def times(steps: int, shift: float) -> list[float]:
@@ -111,8 +127,10 @@ class ShowLite:
 
     request = Shown
 
-    def __init__(self, net: ShowLiteNet, max_batch: int = 4) -> None:
-        self.net, self.config = net, net.config
+    def __init__(self, net: ShowLiteNet, max_batch: int = 4, caching: Caching | None = None) -> None:
+        """With a `caching` other than that of its config."""
+        self.net, self.config, self.caching = net, net.config, caching or net.config.caching
+        self.branches = BRANCHES if net.config.guidance != 1 else BRANCHES[:1]
         self.vocabulary = Vocabulary(net.config.words)
         self.hop = net.config.vae.group
         height, width = net.config.size
@@ -140,7 +158,7 @@ class ShowLite:
             "known": torch.zeros(1, shape[0], *shape[2:], device=device),
             "seconds": [self._seconds(request.seconds)], "end": [request.end], "seed": [request.seed],
             "steps": [request.steps or self.config.steps], "frame": [0], "phase": [0], "x": blank,
-            "past": causal.start(self.net.dit, 1, self.net.places),
+            "past": causal.start(self.net.dit, 1, self.net.places), "cache": caching.start(blank, self.branches),
         }  # fmt: skip
 
     def update(self, state: State, request: Shown) -> State:
@@ -161,7 +179,8 @@ class ShowLite:
 
     def key(self, state: State) -> Hashable:
         """As StreamModel.key."""
-        return state["phase"][0], state["steps"][0], state["past"]["keys"].shape[4]
+        plan = tuple(state["cache"]["plan"][0])
+        return state["phase"][0], state["steps"][0], state["past"]["keys"].shape[4], plan
 
     def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
         """As StreamModel.step."""
@@ -189,7 +208,20 @@ class ShowLite:
                 state["known"][i] = self._seen(state["given"][i])
         numbers = [frame // self.hop for frame in state["frame"]]
         state["x"] = noise_rows(state["seed"], numbers, shape).to(state["x"])
+        self._plan(state)
         return outputs, self._next(state)
+
+    def _plan(self, state: State) -> None:
+        """Decide what the next evaluation of a chunk takes over, and forget all after the last one."""
+        steps, done = state["steps"][0], state["phase"][0]
+        if done == steps:
+            blank = caching.start(state["x"], self.branches, len(state["phase"]))
+            state["cache"] = {**blank, "counts": state["cache"]["counts"]}
+            return
+        at = times(steps, self.config.shift)[done]
+        x, time = self._with_known(state, state["x"], at)
+        look, last = partial(self.net.look, x, time), done == steps - 1
+        state["cache"] = caching.decide(self.caching, state["cache"], look, 1000 * at, time > 0, last)
 
     def _flow(self, state: State) -> tuple[Outputs, State]:
         """One evaluation, and a step of Euler's."""
@@ -199,17 +231,25 @@ class ShowLite:
         x, time = self._with_known(state, state["x"], now)
         velocity = self._guided(state, x, time)
         state["x"] = self._with_known(state, x + (now - then) * velocity, then)[0]
+        self._plan(state)
         return [(None, None)] * count, self._next(state)
 
     def _guided(self, state: State, x: Tensor, time: Tensor) -> Tensor:
         """The velocity of captions, or as far beyond that of none as the config says."""
-        caption, strength = self._captions(state["words"]), self.config.guidance
+        caption, past, strength = self._captions(state["words"]), state["past"], self.config.guidance
+        if strength != 1:  # rows of both branches
+            nothing = self._captions(state["words"], nothing=True)
+            caption = {name: torch.cat([value, nothing[name]]) for name, value in caption.items()}
+            past = {name: torch.cat([value, value]) for name, value in past.items()}
+            x, time = torch.cat([x, x]), torch.cat([time, time])
+        made, state["cache"] = caching.evaluate(
+            self.caching,
+            state["cache"],
+            lambda reuse: self.net.velocity(x, time, caption, past, reuse=reuse)[0],
+            self.branches,
+        )
         if strength == 1:
-            return self.net.velocity(x, time, caption, state["past"])[0]
-        nothing = self._captions(state["words"], nothing=True)
-        both = {name: torch.cat([value, nothing[name]]) for name, value in caption.items()}
-        past = {name: torch.cat([value, value]) for name, value in state["past"].items()}
-        made, _ = self.net.velocity(torch.cat([x, x]), torch.cat([time, time]), both, past)
+            return made
         with_, without = made.chunk(2)
         return without + strength * (with_ - without)
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ from riverrun.models.guidance import cfg
 from riverrun.models.noise import noise_rows
 from riverrun.models.state import State, stack
 
+if TYPE_CHECKING:
+    from riverrun.models.video.caching import Reuse
+
 NOISE = 1000.0  # the time at which there is nothing but noise
 SQUARE = 512  # side in pixels of a picture whose times are not shifted
 START = -1  # the number of the step whose draw is where a sampler begins
@@ -29,6 +32,14 @@ Velocity = Callable[[Tensor, float, Tensor | None], Tensor]
 """(x, time, frames that are noisy or None for all) -> velocity towards the data"""
 Draw = Callable[[int], Tensor]
 """Standard normal values like x, for a step by its number"""
+
+
+class Guided(Protocol):
+    """A Velocity that may take over what others left: see caching.evaluate."""
+
+    def __call__(
+        self, x: Tensor, time: float, noisy: Tensor | None, reuse: "Reuse | None" = None
+    ) -> Tensor: ...
 
 
 def ratio(size: tuple[float, float], latents: int, scale: float = 1.0) -> float:
@@ -56,7 +67,7 @@ def grid(steps: int, ratio: float = 1.0) -> list[float]:
 
 def guided(
     model: Any, caption: State, without: State, fps: Tensor, size: tuple[float, float], strength: float = 6.0
-) -> Velocity:
+) -> Guided:
     """The velocity of an STDiT3 given a caption, `strength` times as much further from that `without` it.
 
     A strength of 6 is what others call a guidance scale of 7; 0 needs one forward of half the batch.
@@ -64,13 +75,13 @@ def guided(
     told, rates = stack([caption, without]), torch.cat([fps, fps])
     latent = model.config.latent
 
-    def alone(x: Tensor, time: float, noisy: Tensor | None) -> Tensor:
-        y: Tensor = model(x, _times(x, time), caption, fps, size, noisy)[0]
+    def alone(x: Tensor, time: float, noisy: Tensor | None, reuse: "Reuse | None" = None) -> Tensor:
+        y: Tensor = model(x, _times(x, time), caption, fps, size, noisy, reuse=reuse)[0]
         return y[:, :latent]
 
-    def pair(x: Tensor, time: float, noisy: Tensor | None) -> Tensor:
+    def pair(x: Tensor, time: float, noisy: Tensor | None, reuse: "Reuse | None" = None) -> Tensor:
         doubled, both = torch.cat([x, x]), None if noisy is None else torch.cat([noisy, noisy])
-        y: Tensor = model(doubled, _times(doubled, time), told, rates, size, both)[0]
+        y: Tensor = model(doubled, _times(doubled, time), told, rates, size, both, reuse=reuse)[0]
         velocity, unled = y[:, :latent].chunk(2)
         return cfg(velocity, unled, strength)
 

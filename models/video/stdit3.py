@@ -19,8 +19,20 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from riverrun.models.layers.modulation import modulate
 from riverrun.models.state import State
-from riverrun.models.video.blocks import Block, CrossAttention, FinalLayer, read, spread, within
+from riverrun.models.video.blocks import (
+    EPS,
+    Block,
+    CrossAttention,
+    FinalLayer,
+    Words,
+    read,
+    spread,
+    vectors,
+    within,
+)
+from riverrun.models.video.caching import Reuse
 from riverrun.models.video.config import Config as Config
 from riverrun.models.video.embedding import (
     CaptionEmbedder,
@@ -75,29 +87,51 @@ class STDiT3(nn.Module):
         size: tuple[float, float],
         noisy: Tensor | None = None,
         timeline: Timeline | None = None,
+        reuse: Reuse | None = None,
     ) -> tuple[Tensor, Memory | None]:
         """What comes of x, in float32: velocities towards the data, and with `sigma` as many channels more.
 
         `time` is 0 (clean) to 1000, for all frames or for each; `caption` is what `read` gave; `fps` is the rate
         of the pixels, 120 for a picture; `size` is theirs, (height, width). `noisy` is false for frames that are
         known: they have time 0, and are normed twice in the end, as published. Without a `timeline` frames follow
-        each other and see all others; one that says `remember` gives a memory of these frames, too.
+        each other and see all others; one that says `remember` gives a memory of these frames, too. `reuse` is what
+        is taken over from calls before, and left to the next: nothing.
         Shapes: x `[b, c, f, y, x]`, time `[b]` or `[b, f]`, fps `[b]`, noisy `[b, f]` -> `[b, out, f, y, x]`.
-        Raises ValueError for a timeline of other frames.
+        Raises ValueError for a timeline of other frames, or one to be remembered of frames that are not computed.
         """
-        (f, y, w), patch = x.shape[2:], self.config.patch
-        x = padded(x, patch)
-        rows = x.shape[3] // patch
+        (f, y, w), reuse = x.shape[2:], reuse or Reuse()
         now, known, six = conditions(self, time, fps, noisy, self.config.legacy)
-        h = self.x_embedder(x)
-        h = h + self.places(rows, h.shape[2] // rows, size).to(h)
+        h, rows = self.embed(x, size)
+        if reuse.plan and timeline and timeline.remember:
+            raise ValueError(f"frames are to be remembered and {reuse.plan} taken over, expected nothing")
         lane = Lane.of(timeline, f, self.rope, h)
-        words = spread(caption)
-        for i, (space, course) in enumerate(zip(self.spatial_blocks, self.temporal_blocks, strict=True)):
-            h = space(h, six, words[2 * i], within)
-            h = course(h, six, words[2 * i + 1], partial(lane.along, i))
-        made = unpatch(self.final_layer(h, now, known, noisy), rows, patch)
+        h = reuse.blocks(h, partial(self.pairs, six=six, words=spread(caption), lane=lane, reuse=reuse))
+        made = unpatch(self.final_layer(h, now, known, noisy), rows, self.config.patch)
         return made[..., :y, :w].float(), lane.memory(len(x))
+
+    def embed(self, x: Tensor, size: tuple[float, float]) -> tuple[Tensor, int]:
+        """Tokens in their places, and in how many rows they lie.  # [b, c, f, y, x] -> [b, f, s, d]"""
+        x = padded(x, self.config.patch)
+        h: Tensor = self.x_embedder(x)
+        rows = x.shape[3] // self.config.patch
+        return h + self.places(rows, h.shape[2] // rows, size).to(h), rows
+
+    def pairs(self, h: Tensor, six: Tensor, words: list[Words], lane: Lane, reuse: Reuse) -> Tensor:
+        """What the blocks make of tokens.  # [b, f, s, d]"""
+        for i, (space, course) in enumerate(zip(self.spatial_blocks, self.temporal_blocks, strict=True)):
+            h = space(h, six, words[2 * i], within, partial(reuse.recall, "spatial"))
+            h = course(h, six, words[2 * i + 1], partial(lane.along, i), partial(reuse.recall, "temporal"))
+        return h
+
+    def look(
+        self, x: Tensor, time: Tensor, fps: Tensor, size: tuple[float, float], noisy: Tensor | None = None
+    ) -> Tensor:
+        """What the first block would attend with, of what `forward` is given.  # [b, f, s, d]"""
+        _, _, six = conditions(self, time, fps, noisy, self.config.legacy)
+        first = self.spatial_blocks[0]
+        assert isinstance(first, Block)
+        shift, scale, *_ = vectors(first.scale_shift_table, six)
+        return modulate(self.embed(x, size)[0], scale, shift, EPS)
 
     def places(self, h: int, w: int, size: tuple[float, float]) -> Tensor:
         """Where patches lie, the same in all frames.  # [h w, d]"""

@@ -129,10 +129,12 @@ def start(like: Tensor, branches: Sequence[str] = BRANCHES[:1], rows: int = 1) -
     """What is remembered before the first evaluation: nothing. `like` tells device and dtype."""
     nothing = like.new_zeros(rows, 0)
     return {
-        "plan": [[] for _ in range(rows)],  # pieces that the next evaluation takes over
+        "plan": [
+            [] for _ in range(rows)
+        ],  # pieces that the next evaluation takes over, in all branches: see `seen`
         "age": [[0] * len(KINDS) for _ in range(rows)],  # evaluations since attention was computed; 0: never
         "change": [0.0] * rows,  # since blocks were computed
-        "seen": nothing,  # the first block's input
+        "seen": nothing,  # the first block's input, which captions are no part of
         "counts": [dict.fromkeys(("evaluations", *PIECES), 0) for _ in range(rows)],  # taken over
         **{name: dict.fromkeys(PIECES, nothing) for name in branches},
     }

@@ -255,7 +255,7 @@ class ShowLite:
 
     def _show(self, state: State) -> tuple[Outputs, State]:
         """Decode chunks, and cut them where pictures end."""
-        made = self.net.vae.group(state["x"], self.hop)
+        made = self.net.vae.group(state["x"].to(self.net.vae.scale), self.hop).float()
         frames = ((made.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         data = rearrange(frames, "b c t y x -> b t y x c").cpu().numpy()
         outputs: Outputs = []

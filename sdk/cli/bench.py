@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from riverrun.models.evaluation.recordings import Packages
     from riverrun.models.evaluation.speakers import Talker
     from riverrun.models.evaluation.speaking import Judges, Sound
+    from riverrun.models.training.world.sprites import Bank
+    from riverrun.models.video.lite import ShowLiteNet
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -257,6 +259,92 @@ def store(folder: Path, system: str, stem: str, sound: "Sound", rate: int) -> No
     path = folder / system.replace(" ", "-").replace(",", "") / f"{stem}.wav"
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, sound[:, None], rate)
+
+
+@app.command()
+def video(
+    model: Annotated[
+        str | None,
+        typer.Option(help="A name, or what `riverrun train video` made. Default: what comes along."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Random weights of a shape instead: stdit3-xl or show-lite.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="ROWSxCOLUMNS", help="Of a preset's pictures, such as 480x854.")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Of a clip.")] = 27,
+    steps: Annotated[
+        list[int] | None, typer.Option(min=1, max=100, help="Evaluations. Default: 2, 4, 8 and 30.")
+    ] = None,
+    delta: Annotated[
+        list[float] | None, typer.Option(min=0, help="Of TeaCache. Default: 0.05, 0.1 and 0.2.")
+    ] = None,
+    caching: Annotated[bool, typer.Option(help="Judge feature caching, at the most steps.")] = True,
+    prompt: Annotated[
+        str, typer.Option(help="Of the clips that are timed.")
+    ] = "a red star moves to the left",
+    scenes: Annotated[int, typer.Option(min=0, help="Held-out ones that captions are judged by.")] = 24,
+    drift: Annotated[
+        float, typer.Option(min=0, help="Seconds of a stream to compare with its beginning.")
+    ] = 60,
+    sprites: Annotated[
+        Path | None, typer.Option(help="What `train sprites` wrote. Default: drawn once, into the cache.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    threads: Annotated[int, typer.Option(min=1, help="Of the CPU.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Every clip instead of the tables.")] = False,
+) -> None:
+    """Judge what shows: speed by stage, streamed and whole, feature caching, and how captions are followed."""
+    from riverrun.models.evaluation.showing import Plan, bench, of_world
+    from riverrun.models.inference import inference
+
+    name, net = shower(model, preset, size, frames, device)
+    judged = of_world(net.config) and not preset
+    deltas = tuple(delta or Plan.deltas) if caching else ()
+    plan = Plan(prompt, frames, tuple(steps or Plan.steps), deltas, scenes * judged, 0.0 if preset else drift)
+    with inference(threads):
+        done = bench(name, net, plan, banked(sprites) if plan.scenes else None, tell)
+    typer.echo(json.dumps(done.document(), indent=1) if as_json else done.table())
+
+
+def shower(
+    model: str | None, preset: str | None, size: str | None, frames: int, device: str
+) -> "tuple[str, ShowLiteNet]":
+    """The networks to judge and what they are called. Raises InvalidRequest for what does not show."""
+    from riverrun import models
+    from riverrun.local import OTHER
+    from riverrun.models.evaluation.untrained import build
+
+    if preset:
+        return f"{preset} of random weights", build(preset, sides(size) if size else None, frames, device)
+    if size:
+        raise models.InvalidRequest("the size of a model's pictures is its own: name a --preset")
+    name = model or models.for_task("show")
+    found: Any = models.load(name, device)
+    if not found.spec.shows:
+        raise models.InvalidRequest(OTHER)
+    return Path(name).stem, found.net
+
+
+def sides(size: str) -> tuple[int, int]:
+    """ROWSxCOLUMNS. Raises BadParameter."""
+    rows, _, columns = size.partition("x")
+    if not (rows.isdecimal() and columns.isdecimal() and int(rows) and int(columns)):
+        raise typer.BadParameter(f"{size!r} is no ROWSxCOLUMNS, such as 480x854")
+    return int(rows), int(columns)
+
+
+def banked(sprites: Path | None) -> "Bank":
+    """The sprites of the world, drawn on the first run. Raises ModelError."""
+    from riverrun.models.evaluation.recordings import Packages, cache
+    from riverrun.models.training.world.sprites import build, load
+
+    path = sprites or cache() / "sprites.npz"
+    if sprites is None and not path.exists():
+        tell("drawing sprites, once")
+        build([Packages(cache()).npm("emoji")]).save(path)
+    return load(path)
 
 
 @app.command()

@@ -99,6 +99,12 @@ def read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
 
 
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """How large the tensors of a safetensors file are; none is read. Raises CheckpointError."""
+    with _opened(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open

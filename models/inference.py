@@ -1,12 +1,14 @@
-"""How models are run: without derivatives, on so many threads."""
+"""How models are run: without derivatives, on so many threads, in so much memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
+MEMORY = Path("/proc/meminfo")
 
 
 @contextmanager
@@ -30,3 +32,13 @@ def on(threads: int, made: Iterator[T]) -> Iterator[T]:
             except StopIteration:
                 return
         yield one
+
+
+def free(device: str) -> int | None:
+    """Bytes that can be had on a device now; None where that cannot be told."""
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if not MEMORY.exists():
+        return None
+    told = dict(line.split(":") for line in MEMORY.read_text().splitlines())
+    return 1024 * int(told["MemAvailable"].split()[0])

@@ -6,32 +6,54 @@ Source: arXiv 2412.20404 (Open-Sora), image and video conditioning.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from riverrun.models.errors import InvalidRequest
+from riverrun.models.errors import CheckpointError, InvalidRequest
 from riverrun.models.state import State
-from riverrun.models.video import prompts, rflow, strategy, vae
+from riverrun.models.video import plan, prompts, rflow, strategy, vae
+from riverrun.models.video.plan import Plan, gib
 from riverrun.models.video.published import load as load_network
 from riverrun.models.video.published import load_vae
-from riverrun.models.video.resolutions import PICTURE, shift_frames
+from riverrun.models.video.resolutions import FRAMES, PICTURE, shift_frames
 from riverrun.models.video.stdit3 import STDiT3
-from riverrun.models.video.text import Read, once
+from riverrun.models.video.text import Read, once, weight
 from riverrun.models.video.vae import VideoVae
 
 Reader = Callable[[Sequence[str]], Read]
 """Prompts to features."""
+PARTS = {  # folders of a checkpoint, and what is published as they are
+    "transformer": "hpcai-tech/OpenSora-STDiT-v3",
+    "vae": "hpcai-tech/OpenSora-VAE-v1.2",
+    "text_encoder": "DeepFloyd/t5-v1_1-xxl",
+}
+LIMITS = {
+    "frames": (1, max(FRAMES.values()), ": what is longer takes loops"),
+    "fps": (1, 120, ""),
+    "steps": (1, 1000, ""),
+    "strength": (0, 100, ": 0 is no guidance"),
+    "loops": (1, 100, ": make more than one clip"),
+    "carried": (1, 240, ""),
+    "edit": (0, 1, ": 0 changes nothing"),
+    "aesthetic": (0, 10, ""),
+    "motion": (0, 100, ""),
+}
+SIDES = range(16, 4097)  # pixels
+MOST = 2000  # characters that are read for a loop: more than all the tokens there are
 
 
 @dataclass(frozen=True)
 class Request:
     """What is to be shown. `strength` of guidance is one less than what is published as its scale.
 
-    `prompt` may hold a text for each loop, and `strategy` says which latent frames references become. Every loop but
-    the first begins with the `carried` last latent frames of the one before, changed as far as `edit` says.
+    `prompt` may hold a text for each loop, and `negative` is what guidance leads away from. `strategy` says which
+    latent frames references become; where it is empty, strategy.usual does. Every loop but the first begins with the
+    `carried` last latent frames of the one before, changed as far as `edit` says. With `split` guidance takes two
+    forwards of half the memory; None: where there is not enough for one.
     Units: `size` in pixels, height and width; `fps` in frames a second.
     Raises InvalidRequest for values outside their limits.
     """
@@ -51,15 +73,22 @@ class Request:
     aesthetic: float | None = 6.5
     motion: float | None = None
     camera: str | None = None
+    negative: str = ""
+    split: bool | None = None
 
     def __post_init__(self) -> None:
-        for name in ("frames", "steps", "loops", "carried", "fps"):
-            if not 0 < (value := getattr(self, name)) < float("inf"):
-                raise InvalidRequest(f"{name} is {value}, expected a positive number")
-        if not 0 <= self.strength < float("inf") or not 0 <= self.edit <= 1:
-            raise InvalidRequest(
-                f"strength is {self.strength} and edit {self.edit}, expected at least 0, and 0 to 1"
-            )
+        for name, (least, most, way) in LIMITS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise InvalidRequest(f"{name} is {value:g}, expected {least} to {most}{way}")
+        if any(side not in SIDES for side in self.size):
+            told = " x ".join(map(str, self.size))
+            raise InvalidRequest(f"size is {told} pixels, expected {SIDES[0]} to {SIDES[-1]} on a side")
+        for name, texts in (("prompt", prompts.segments(self.prompt)[0]), ("negative", [self.negative])):
+            if name == "prompt" and not all(text.strip() for text in texts):
+                raise InvalidRequest(f"{name} is empty, expected what is to be seen")
+            if (length := max(map(len, texts))) > MOST:
+                raise InvalidRequest(f"{name} has {length} characters, expected up to {MOST}: shorten it")
 
     def text(self, loop: int) -> str:
         """What is read for a loop: with scores, and cleaned."""
@@ -69,26 +98,31 @@ class Request:
 
 @dataclass(frozen=True)
 class OpenSora:
-    """The parts of Open-Sora 1.2."""
+    """The parts of Open-Sora 1.2. `reading` is how many bytes the reader takes while it reads."""
 
     net: STDiT3
     vae: VideoVae
     reader: Reader
+    reading: int = 0
 
     @torch.inference_mode()
-    def generate(self, request: Request, references: Sequence[Tensor] = ()) -> Iterator[Tensor]:
+    def generate(
+        self, request: Request, references: Sequence[Tensor] = (), free: int | None = None
+    ) -> Iterator[Tensor]:
         """The pixels of all loops in a row, group by group.  # [3, f, y, x] in [-1, 1]
 
-        References are `[3, n, y, x]`, of the size that is asked for. Raises InvalidRequest for a size without
-        latents, for loops that carry no whole groups or all of a clip, and for what `strategy` refuses.
+        References are `[3, n, y, x]`, of the size that is asked for; `free` is as in `plan`. Raises InvalidRequest for
+        what does not fit into memory, a size without latents, loops that carry no whole groups or all of a clip, and
+        for what `strategy` refuses.
         """
-        shape = self._shape(request)
-        steps = strategy.parse(request.strategy)
+        shape, split = self._shape(request), self.plan(request, free).split
         texts = [request.text(loop) for loop in range(request.loops)]
-        unique = list(dict.fromkeys(texts))
-        captions = dict(zip(unique, self._read(unique), strict=True))
+        steps = strategy.parse(request.strategy)
+        captions = self._read(list(dict.fromkeys(texts)), request.negative)
         draw = vae.draws(request.seed)
         held = [self.vae.encode(r[None].to(self._like), draw)[0] for r in references]
+        if not request.strategy:
+            steps = strategy.usual([r.shape[1] for r in held], request.carried, request.edit)
         dropped = self.vae.config.frames(request.carried)
         for loop, text in enumerate(texts):
             x = rflow.draws([request.seed + loop], shape)(rflow.START)[0].to(self._like.device)
@@ -96,7 +130,7 @@ class OpenSora:
                 [strategy.continuation(loop, len(held) - 1, request.carried, request.edit)] if loop else []
             )
             x, mask = strategy.apply([*steps, *again], held, x, loop, request.align)
-            x = self._sample(request, x, mask, captions[text], loop)
+            x = self._sample(request, x, mask, captions[text], loop, split)
             late = 0 if loop == 0 else dropped
             for pixels in self.vae.stream(x.to(self._like), request.frames):
                 if pixels.shape[2] > late:
@@ -104,13 +138,53 @@ class OpenSora:
                 late = max(late - pixels.shape[2], 0)
             held = [*held[: len(references)], x[0]]
 
+    def plan(self, request: Request, free: int | None = None) -> Plan:
+        """What a request takes, with guidance split where it has to be.
+
+        `free` bytes are to be had beside the weights; None: enough. Raises InvalidRequest where that is too little,
+        with what would fit instead.
+        """
+        tried = [False, True] if request.split is None else [request.split]
+        plans = [self._plan(replace(request, split=split)) for split in tried]
+        if free is None:
+            return plans[0]
+        if fitting := next((made for made in plans if made.more <= free), None):
+            return fitting
+        if self.reading > free:
+            raise InvalidRequest(
+                f"the text encoder takes {gib(self.reading)} beside the weights, and {gib(free)} are free:"
+                " free some memory, or choose another device"
+            )
+        least = self._plan(replace(request, split=True))
+        other = [] if least.more > free or request.split is None else ["split guidance"]
+
+        def fits(frames: int, size: tuple[int, int]) -> bool:
+            return self._plan(replace(request, frames=frames, size=size, split=True)).more <= free
+
+        other += plan.ways(fits, request.frames, request.size)
+        raise InvalidRequest(
+            f"{request.frames} frames of {request.size[0]} x {request.size[1]} pixels take"
+            f" {gib(plans[-1].more)} beside the weights, and {gib(free)} are free: "
+            + (f"this would fit: {', or '.join(other)}" if other else "nothing smaller would fit")
+        )
+
+    def _plan(self, request: Request) -> Plan:
+        config, item = self.net.config, self.net.final_layer.linear.weight.element_size()
+        latents = self.vae.config.size(request.frames, *request.size)
+        rows = 2 if request.strength and not request.split else 1
+        texts = len({request.text(loop) for loop in range(request.loops)})
+        return Plan(
+            plan.weights(self.net),
+            plan.weights(self.vae),
+            self.reading,
+            plan.sampling(config, latents, rows, 2 * texts, item),
+            plan.decoding(self.vae.config, request.frames, request.size, self._like.element_size()),
+            bool(request.strength and request.split),
+        )
+
     def _shape(self, request: Request) -> tuple[int, int, int, int]:
         config = self.vae.config
         shape = config.spatial.latent, *config.size(request.frames, *request.size)
-        if min(shape) < 1:
-            raise InvalidRequest(
-                f"size is {request.size} pixels, expected at least {config.spatial.factor} on a side"
-            )
         if request.loops > 1 and (request.carried % config.latents or request.carried >= shape[1]):
             raise InvalidRequest(
                 f"carried is {request.carried} of {shape[1]} latent frames, expected fewer,"
@@ -122,33 +196,48 @@ class OpenSora:
     def _like(self) -> Tensor:
         return self.vae.scale.new_zeros(())
 
-    def _read(self, texts: Sequence[str]) -> list[tuple[State, State]]:
-        """Each text, and nothing in its place, as the network reads them."""
-        told = self.reader(texts)
+    def _read(self, texts: Sequence[str], negative: str) -> dict[str, tuple[State, State]]:
+        """Each text, and what guidance leads away from, as the network reads them: nothing, if not something."""
+        told = self.reader([*texts, prompts.cleaned(negative)] if negative else texts)
         device = self.net.final_layer.linear.weight.device
-        features, mask = told.features.to(device), told.mask.to(device)
+        rows = list(zip(told.features.to(device).split(1), told.mask.to(device).split(1), strict=True))
         nothing = torch.ones(1, dtype=torch.bool, device=device)
-        rows = zip(features.split(1), mask.split(1), strict=True)
-        return [(self.net.read(f, m), self.net.read(f, m, nothing)) for f, m in rows]
+        away = self.net.read(*rows[-1]) if negative else None
+        return {
+            text: (self.net.read(f, m), away or self.net.read(f, m, nothing))
+            for text, (f, m) in zip(texts, rows, strict=False)
+        }
 
     def _sample(
-        self, request: Request, x: Tensor, mask: Tensor, captions: tuple[State, State], loop: int
+        self,
+        request: Request,
+        x: Tensor,
+        mask: Tensor,
+        captions: tuple[State, State],
+        loop: int,
+        split: bool,
     ) -> Tensor:
         """Latents of one loop.  # [c, f, y, x] -> [1, c, f, y, x], float32"""
         config, device = self.vae.config, self.net.final_layer.linear.weight.device
         fps = torch.tensor([PICTURE if request.frames == 1 else request.fps], device=device)
-        velocity = rflow.guided(self.net, *captions, fps, request.size, request.strength)
+        net: Any = rflow.ByRow(self.net) if split else self.net
+        velocity = rflow.guided(net, *captions, fps, request.size, request.strength)
         moved = shift_frames(request.frames, config.group, config.latents)
         times = rflow.grid(request.steps, rflow.ratio(request.size, moved))
         draw = rflow.draws([request.seed + loop], x.shape)
         return rflow.sample(velocity, x[None].float().to(device), times, draw, mask[None].to(device))
 
 
-def load(net: Path, vae: Path, text: Path, device: str = "cpu", dtype: str = "float32") -> OpenSora:
-    """Open-Sora 1.2 from published folders; the text encoder is loaded for every request, and let go of.
+def load(folder: Path, device: str = "cpu", dtype: str = "float32") -> OpenSora:
+    """Open-Sora 1.2 from a folder that holds those of PARTS, as published.
 
-    Raises CheckpointError for what is missing or does not fit.
+    The text encoder is loaded for every request, and let go of. Raises CheckpointError for what is missing or does
+    not fit.
     """
-    network = load_network(net, "stdit3", device, dtype)
-    tokens = network.config.tokens
-    return OpenSora(network, load_vae(vae, device, dtype), lambda texts: once(text, texts, tokens, device))
+    if missing := [name for name in PARTS if not (folder / name).is_dir()]:
+        told = ", ".join(f"{name} ({PARTS[name]})" for name in missing)
+        raise CheckpointError(f"{folder} holds no folder {told}: put it there, or a link to it")
+    network = load_network(folder / "transformer", "stdit3", device, dtype)
+    text, tokens = folder / "text_encoder", network.config.tokens
+    autoencoder = load_vae(folder / "vae", device, dtype)
+    return OpenSora(network, autoencoder, lambda texts: once(text, texts, tokens, device), weight(text))

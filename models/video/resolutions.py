@@ -5,6 +5,8 @@ after a name sizes are multiples of 16, as in 1.3. Names of 2.0 end in "px", and
 Source: the releases of Open-Sora 1.2 to 2.0; arXiv 2412.20404, section on multi-resolution training; arXiv 2503.09642.
 """
 
+import re
+
 from riverrun.models.errors import InvalidRequest
 
 NAMES = ("144p", "240p", "360p", "480p", "720p", "1080p")
@@ -55,6 +57,18 @@ def size(name: str, shape: str) -> tuple[int, int]:
         raise InvalidRequest(f"aspect ratio is {shape!r}, expected one of {', '.join(sizes)} ({order})")
     height, width = sizes[shape]
     return (height, width) if plain == name else (height // 16 * 16, width // 16 * 16)
+
+
+def pixels(text: str) -> tuple[int, int]:
+    """Height and width as in "240x426". Raises InvalidRequest for what is not two even numbers."""
+    form = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.strip())
+    if not form:
+        raise InvalidRequest(f"size is {text!r}, expected rows and columns of pixels, such as 240x426")
+    height, width = int(form[1]), int(form[2])
+    if height % 2 or width % 2:
+        even = f"{height // 2 * 2}x{width // 2 * 2}"
+        raise InvalidRequest(f"size is {text!r}, expected even numbers: {even} is near")
+    return height, width
 
 
 def frames(length: int | str) -> int:

@@ -88,6 +88,37 @@ def guided(
     return pair if strength else alone
 
 
+@dataclass(frozen=True)
+class ByRow:
+    """An STDiT3 that is run row by row: as long as for all at once, or longer, in the memory of one."""
+
+    net: Any
+
+    @property
+    def config(self) -> Any:
+        return self.net.config
+
+    def __call__(
+        self,
+        x: Tensor,
+        time: Tensor,
+        caption: State,
+        fps: Tensor,
+        size: tuple[float, float],
+        noisy: Tensor | None = None,
+    ) -> tuple[Tensor, None]:
+        """As STDiT3 without a timeline."""
+        rows = [slice(i, i + 1) for i in range(len(x))]
+        made = [
+            self.net(
+                x[row], time[row], {name: value[row] for name, value in caption.items()}, fps[row], size,
+                None if noisy is None else noisy[row],
+            )[0]
+            for row in rows
+        ]  # fmt: skip
+        return torch.cat(made), None
+
+
 def _times(x: Tensor, time: float) -> Tensor:
     return torch.full((len(x),), time, device=x.device)
 

@@ -49,6 +49,23 @@ def _step(text: str) -> Step:
     return step
 
 
+def usual(lengths: Sequence[int], carried: int, edit: float = 0.0) -> list[Step]:
+    """What becomes of references of which nothing is said: the first begins the video, the second ends it.
+
+    A picture becomes the first or the last latent frame; of a video the `carried` frames that come to lie next to what
+    is made. With `edit` above 0 a reference alone is changed as a whole. Units: `lengths` in latent frames.
+    Raises InvalidRequest for more than two references.
+    """
+    if len(lengths) > 2:
+        raise InvalidRequest(f"there are {len(lengths)} references, expected up to 2, or a mask strategy")
+    if len(lengths) == 1 and edit:
+        return [Step(length=lengths[0], edit=edit)]
+    counts = [min(length, carried) for length in lengths]
+    begin = [Step(0, 0, -count, 0, count) for count in counts[:1]]
+    end = [Step(0, 1, 0, -count, count) for count in counts[1:]]
+    return begin + end
+
+
 def nearest(place: int, align: int, limit: int) -> int:
     """The multiple of `align` that is nearest to a place, below `limit`; upwards only beyond the middle."""
     whole, rest = divmod(place, align)

@@ -5,6 +5,7 @@ A T5-XXL is larger than the transformer it reads for, so that it computes in bfl
 Source: arXiv 1910.10683 (T5), arXiv 2103.00020 (CLIP); arXiv 2412.20404 and 2503.09642 on how they are read.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from riverrun.models.checkpoint import shapes
 from riverrun.models.errors import CheckpointError, ModelError
 
 TOKENS = {"stdit1": 120, "stdit2": 200, "stdit3": 300, "stdit3_v13": 300, "mmdit": 512}  # of a prompt
@@ -108,3 +110,16 @@ def once(folder: Path, prompts: Sequence[str], tokens: int = 300, device: str = 
     if told.features.is_cuda:
         torch.cuda.empty_cache()
     return told
+
+
+def weight(folder: Path, item: int = 2) -> int:
+    """Bytes of an encoder whose values take `item` each, by its files; nothing is loaded.
+
+    Raises CheckpointError for a file that is not readable.
+    """
+    return item * sum(
+        math.prod(shape)
+        for path in folder.glob("*.safetensors")
+        for name, shape in shapes(path).items()
+        if not name.startswith(("decoder.", "lm_head."))
+    )

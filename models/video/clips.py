@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from einops import rearrange
+from numpy.typing import NDArray
 from torch import Tensor
 
 from riverrun.models.errors import CheckpointError, InvalidRequest
@@ -226,6 +229,18 @@ class OpenSora:
         times = rflow.grid(request.steps, rflow.ratio(request.size, moved))
         draw = rflow.draws([request.seed + loop], x.shape)
         return rflow.sample(velocity, x[None].float().to(device), times, draw, mask[None].to(device))
+
+
+def pixels(pictures: NDArray[np.uint8]) -> Tensor:
+    """Pictures as a reference.  # [f, y, x, 3] -> [3, f, y, x] in [-1, 1]"""
+    return rearrange(torch.from_numpy(pictures).float() / 127.5 - 1, "f y x c -> c f y x")
+
+
+def shown(pixels: Tensor) -> NDArray[np.uint8]:
+    """What was made as pictures.  # [3, f, y, x] in [-1, 1] -> [f, y, x, 3]"""
+    shades = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    made: NDArray[np.uint8] = rearrange(shades, "c f y x -> f y x c").contiguous().cpu().numpy()
+    return made
 
 
 def load(folder: Path, device: str = "cpu", dtype: str = "float32") -> OpenSora:

@@ -1,0 +1,185 @@
+"""riverrun video and image: prompts become files, by either kind of model; what cannot be shown is told in a line."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from riverrun.cli import main
+from riverrun.media import picture as seen
+from riverrun.media import settings_of
+from riverrun.models.video import clips
+from riverrun.models.video.lite import save
+from riverrun.models.video.published import LATER, load_vae
+from riverrun.models.video.vae import VideoVae
+from tests.models.video.shows import net
+from tests.models.video.small import SMALL as TRANSFORMER
+from tests.models.video.small import small, stirred
+from tests.models.video.test_text import tokenizer
+from tests.models.video.test_vae import SMALL as AUTOENCODER
+
+PROMPT = "a calm sea"
+SHORT = ("--size", "16x24", "--frames", "9", "--steps", "1")
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Random weights of a tiny model."""
+    path = tmp_path_factory.mktemp("lite") / "show.safetensors"
+    save(path, net())
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of a tiny Open-Sora 1.2, laid out as published."""
+    from transformers import T5Config, T5EncoderModel
+
+    folder = tmp_path_factory.mktemp("opensora")
+    for name in clips.PARTS:
+        (folder / name).mkdir()
+    config = {LATER[ours]: getattr(TRANSFORMER, ours) for ours in LATER}
+    (folder / "transformer" / "config.json").write_text(json.dumps(config))
+    save_file(small().state_dict(), folder / "transformer" / "model.safetensors")
+    save_file(stirred(VideoVae(AUTOENCODER)).state_dict(), folder / "vae" / "model.safetensors")
+    text = folder / "text_encoder"
+    tokenizer(text, ["<pad>", "</s>", "<unk>", "a", "calm", "sea", "storm"], "</s>")
+    shape = T5Config(vocab_size=7, d_model=TRANSFORMER.text, d_kv=6, d_ff=16, num_layers=1, num_heads=2)
+    torch.manual_seed(0)
+    T5EncoderModel(shape).save_pretrained(str(text))
+    return folder
+
+
+@pytest.fixture
+def opensora(published: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(clips, "load_vae", partial(load_vae, shape=AUTOENCODER))
+    return str(published)
+
+
+def call(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(a) for a in arguments])
+    return int(ended.value.code or 0)
+
+
+def frames(path: Path) -> tuple[int, tuple[int, int], float]:
+    """How many, of which size, at which rate."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        count = sum(1 for _ in container.decode(stream))
+        return count, (stream.height, stream.width), float(stream.average_rate or 0)
+
+
+def picture(path: Path, rows: int, columns: int) -> Path:
+    shades = np.random.default_rng(0).integers(0, 255, (rows, columns, 3), np.uint8)
+    Image.fromarray(shades).save(path)
+    return path
+
+
+def test_a_small_model_shows_prompts_that_follow_each_other(lite: str, tmp_path: Path) -> None:
+    out, first = tmp_path / "clip.mp4", picture(tmp_path / "first.png", 30, 20)
+    told = ("--seconds", "1.5", "--then", "0.5:the cat falls", "--image", first, "--model", lite, "-o", out)
+    assert call("video", "a blue ball rolls", *told) == 0
+    assert frames(out) == (18, (16, 24), 12.0)
+    settings = settings_of(out)
+    assert settings and settings["then"] == [[0.5, "the cat falls"]] and settings["seconds"] == 1.5
+    still = tmp_path / "still.png"
+    assert call("image", "a blue ball", "--model", lite, "-o", still) == 0
+    assert seen(still).shape == (16, 24, 3)
+
+
+def test_a_published_model_makes_a_clip_and_says_what_it_takes(
+    opensora: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "clip.mp4"
+    asked = (*SHORT, "--fps", "12", "--guidance", "3", "--negative", "a storm", "--camera", "static")
+    assert call("video", PROMPT, "--model", opensora, "-o", out, *asked) == 0
+    assert frames(out) == (9, (16, 24), 12.0)
+    told = capsys.readouterr().err
+    assert told.index("of memory: transformer") < told.index("9 frames, 0.75 s")
+    settings = settings_of(out)
+    assert settings and settings["guidance"] == 3 and settings["size"] == [16, 24]
+    still = tmp_path / "still.png"
+    assert (
+        call("image", PROMPT, "--model", opensora, "-o", still, "--resolution", "144p", "--steps", "1") == 0
+    )
+    assert seen(still).shape == (144, 256, 3)
+
+
+def test_pictures_and_videos_are_gone_on_from(opensora: str, tmp_path: Path) -> None:
+    first, clip, joined = picture(tmp_path / "a.png", 40, 40), tmp_path / "clip.mp4", tmp_path / "joined.mp4"
+    base = ("video", PROMPT, "--model", opensora, *SHORT)
+    assert call(*base, "--reference", first, "-o", clip) == 0
+    again = ("--frames", "27", "--reference", clip, "--reference", first, "--edit", "0.1")
+    assert call(*base, *again, "-o", joined) == 0
+    assert frames(joined)[0] == 27
+    looped = tmp_path / "looped.mp4"
+    named = f'{PROMPT} {{"reference_path": "{first}", "mask_strategy": "0"}}'
+    assert call("video", named, "--model", opensora, *SHORT, "--frames", "27", "-o", looped, "--half") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--frames", "0"], "length is 0 frames, expected at least 1"),
+        (["--frames", "10000"], "frames is 10000, expected 1 to 816: what is longer takes loops"),
+        (["--frames", "5s"], "length is '5s', expected a number of frames or one of 2s"),
+        (["--size", "241x426"], "size is '241x426', expected even numbers: 240x426 is near"),
+        (["--size", "240"], "expected rows and columns of pixels, such as 240x426"),
+        (["--size", "8x8"], "expected 16 to 4096 on a side"),
+        (["--resolution", "300p"], "resolution is '300p', expected one of 144p"),
+        (["--guidance", "0"], "guidance is 0, expected at least 1, which is none"),
+        (["--strategy", "begin"], "mask strategy 'begin', expected up to six numbers"),
+        (["--seconds", "2"], "seconds is given, and this model does not know it, but frames, fps"),
+        (["--reference", "gone.png"], "gone.png: no such file"),
+        (["--reference", "broken.png"], "broken.png is"),
+        (["--reference", "large.png"], "large.png has 5000 x 4200 pixels, the limit is 20000000"),
+        (["--reference", "a.png", "--reference", "a.png", "--reference", "a.png"], "there are 3 references"),
+        (["--aspect", "9:16", "--size", "16x24"], "leave one out"),
+    ],
+)
+def test_what_a_published_model_cannot_show_is_told_in_a_line(
+    opensora: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.png").write_bytes(picture(tmp_path / "a.png", 40, 40).read_bytes()[:200])
+    if "large.png" in arguments:
+        Image.new("L", (5000, 4200)).save("large.png")
+    size = () if {"--size", "--resolution", "--aspect"} & set(arguments) else SHORT[:2]
+    assert call("video", PROMPT, "--model", opensora, *size, "--steps", "1", *arguments) != 0
+    assert words in " ".join(capsys.readouterr().err.replace("│", "").split())
+    assert not (tmp_path / "clip.mp4").exists()
+
+
+@pytest.mark.parametrize("prompt", ["", "a" * 10_000])
+def test_prompts_that_say_nothing_or_too_much_are_refused(
+    opensora: str, lite: str, prompt: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for model in (opensora, lite):
+        assert call("video", prompt, "--model", model, "-o", tmp_path / "clip.mp4") == 1
+        assert "prompt is empty" in (told := capsys.readouterr().err) or "shorten it" in told
+
+
+def test_what_a_small_model_does_not_know_is_refused(
+    lite: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for extra, words in (
+        (["--guidance", "5"], "guidance is given, and this model does not know it, but seconds, then, image"),
+        (["--half"], "half is for published checkpoints"),
+    ):
+        assert call("video", "a ball", "--model", lite, "-o", tmp_path / "clip.mp4", *extra) == 1
+        assert words in capsys.readouterr().err
+    assert call("video", "a ball", "--model", tmp_path, "-o", tmp_path / "clip.mp4") == 1
+    told = capsys.readouterr().err
+    assert "holds no folder transformer (hpcai-tech/OpenSora-STDiT-v3), vae" in told

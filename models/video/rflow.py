@@ -30,6 +30,8 @@ SQUARE = 512  # side in pixels of a picture whose times are not shifted
 START = -1  # the number of the step whose draw is where a sampler begins
 Velocity = Callable[[Tensor, float, Tensor | None], Tensor]
 """(x, time, frames that are noisy or None for all) -> velocity towards the data"""
+Velocities = Callable[[Tensor, float | Tensor, Tensor | None], Tensor]
+"""A Velocity that also takes a time for each frame.  # [f]"""
 Draw = Callable[[int], Tensor]
 """Standard normal values like x, for a step by its number"""
 
@@ -38,7 +40,7 @@ class Guided(Protocol):
     """A Velocity that may take over what others left: see caching.evaluate."""
 
     def __call__(
-        self, x: Tensor, time: float, noisy: Tensor | None, reuse: "Reuse | None" = None
+        self, x: Tensor, time: float | Tensor, noisy: Tensor | None, reuse: "Reuse | None" = None
     ) -> Tensor: ...
 
 
@@ -75,11 +77,11 @@ def guided(
     told, rates = stack([caption, without]), torch.cat([fps, fps])
     latent = model.config.latent
 
-    def alone(x: Tensor, time: float, noisy: Tensor | None, reuse: "Reuse | None" = None) -> Tensor:
+    def alone(x: Tensor, time: float | Tensor, noisy: Tensor | None, reuse: "Reuse | None" = None) -> Tensor:
         y: Tensor = model(x, _times(x, time), caption, fps, size, noisy, reuse=reuse)[0]
         return y[:, :latent]
 
-    def pair(x: Tensor, time: float, noisy: Tensor | None, reuse: "Reuse | None" = None) -> Tensor:
+    def pair(x: Tensor, time: float | Tensor, noisy: Tensor | None, reuse: "Reuse | None" = None) -> Tensor:
         doubled, both = torch.cat([x, x]), None if noisy is None else torch.cat([noisy, noisy])
         y: Tensor = model(doubled, _times(doubled, time), told, rates, size, both, reuse=reuse)[0]
         velocity, unled = y[:, :latent].chunk(2)
@@ -106,8 +108,11 @@ class ByRow:
         fps: Tensor,
         size: tuple[float, float],
         noisy: Tensor | None = None,
+        reuse: "Reuse | None" = None,
     ) -> tuple[Tensor, None]:
-        """As STDiT3 without a timeline."""
+        """As STDiT3 without a timeline. Raises ValueError for features that are of all rows."""
+        if reuse:
+            raise ValueError("features of all rows are taken over or left, expected none row by row")
         rows = [slice(i, i + 1) for i in range(len(x))]
         made = [
             self.net(
@@ -119,7 +124,9 @@ class ByRow:
         return torch.cat(made), None
 
 
-def _times(x: Tensor, time: float) -> Tensor:
+def _times(x: Tensor, time: float | Tensor) -> Tensor:
+    if isinstance(time, Tensor):
+        return time.expand(len(x), -1)
     return torch.full((len(x),), time, device=x.device)
 
 

@@ -13,7 +13,7 @@ Source: arXiv 2412.20404 (Open-Sora); module names as published.
 """
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
@@ -23,6 +23,7 @@ from riverrun.models.layers.modulation import modulate
 from riverrun.models.state import State
 from riverrun.models.video.blocks import (
     EPS,
+    Attend,
     Block,
     CrossAttention,
     FinalLayer,
@@ -45,6 +46,9 @@ from riverrun.models.video.embedding import (
     unpatch,
 )
 from riverrun.models.video.timeline import Lane, Memory, Timeline
+
+if TYPE_CHECKING:
+    from riverrun.models.video.parallel import Shares
 
 
 class STDiT3(nn.Module):
@@ -88,6 +92,7 @@ class STDiT3(nn.Module):
         noisy: Tensor | None = None,
         timeline: Timeline | None = None,
         reuse: Reuse | None = None,
+        shares: "Shares | None" = None,
     ) -> tuple[Tensor, Memory | None]:
         """What comes of x, in float32: velocities towards the data, and with `sigma` as many channels more.
 
@@ -95,18 +100,21 @@ class STDiT3(nn.Module):
         of the pixels, 120 for a picture; `size` is theirs, (height, width). `noisy` is false for frames that are
         known: they have time 0, and are normed twice in the end, as published. Without a `timeline` frames follow
         each other and see all others; one that says `remember` gives a memory of these frames, too. `reuse` is what
-        is taken over from calls before, and left to the next: nothing.
+        is taken over from calls before, and left to the next: nothing. With `shares` this process computes some of the
+        patches, and others the rest.
         Shapes: x `[b, c, f, y, x]`, time `[b]` or `[b, f]`, fps `[b]`, noisy `[b, f]` -> `[b, out, f, y, x]`.
         Raises ValueError for a timeline of other frames, or one to be remembered of frames that are not computed.
         """
         (f, y, w), reuse = x.shape[2:], reuse or Reuse()
         now, known, six = conditions(self, time, fps, noisy, self.config.legacy)
         h, rows = self.embed(x, size)
+        h, attend = (shares.cut(h), shares.within) if shares else (h, within)
         if reuse.plan and timeline and timeline.remember:
             raise ValueError(f"frames are to be remembered and {reuse.plan} taken over, expected nothing")
         lane = Lane.of(timeline, f, self.rope, h)
-        h = reuse.blocks(h, partial(self.pairs, six=six, words=spread(caption), lane=lane, reuse=reuse))
-        made = unpatch(self.final_layer(h, now, known, noisy), rows, self.config.patch)
+        run = partial(self.pairs, six=six, words=spread(caption), lane=lane, reuse=reuse, attend=attend)
+        made = self.final_layer(reuse.blocks(h, run), now, known, noisy)
+        made = unpatch(shares.join(made) if shares else made, rows, self.config.patch)
         return made[..., :y, :w].float(), lane.memory(len(x))
 
     def embed(self, x: Tensor, size: tuple[float, float]) -> tuple[Tensor, int]:
@@ -116,10 +124,12 @@ class STDiT3(nn.Module):
         rows = x.shape[3] // self.config.patch
         return h + self.places(rows, h.shape[2] // rows, size).to(h), rows
 
-    def pairs(self, h: Tensor, six: Tensor, words: list[Words], lane: Lane, reuse: Reuse) -> Tensor:
+    def pairs(
+        self, h: Tensor, six: Tensor, words: list[Words], lane: Lane, reuse: Reuse, attend: Attend
+    ) -> Tensor:
         """What the blocks make of tokens.  # [b, f, s, d]"""
         for i, (space, course) in enumerate(zip(self.spatial_blocks, self.temporal_blocks, strict=True)):
-            h = space(h, six, words[2 * i], within, partial(reuse.recall, "spatial"))
+            h = space(h, six, words[2 * i], attend, partial(reuse.recall, "spatial"))
             h = course(h, six, words[2 * i + 1], partial(lane.along, i), partial(reuse.recall, "temporal"))
         return h
 

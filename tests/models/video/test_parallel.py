@@ -1,0 +1,54 @@
+"""A transformer on two processes computes what it computes on one, however many patches and heads there are."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = """
+import sys
+from dataclasses import replace
+import torch
+import torch.distributed as dist
+torch.set_num_threads(1)
+from riverrun.models.video import rflow
+from riverrun.models.video.parallel import Parallel
+from tests.models.video.small import SMALL, drawn, small
+
+dist.init_process_group("gloo")
+ranks = dist.get_world_size()
+fps, far = torch.tensor([24.0]), 0.0
+noisy = torch.tensor([[False, True, True]])
+with torch.inference_mode():
+    for heads in (1, 2, 4):
+        torch.manual_seed(0)
+        net = small(replace(SMALL, heads=heads))
+        told, nothing = (net.read(drawn(1, 6, 12, seed=s), torch.tensor([[1, 1, 1, 1, 0, 0]])) for s in (1, 2))
+        for y, x in ((6, 6), (5, 10), (2, 2), (4, 6)):
+            latents, size = drawn(1, 4, 3, y, x), (8.0 * y, 8.0 * x)
+            alone, shared = (
+                rflow.guided(of, told, nothing, fps, size, 2.0) for of in (net, Parallel(net))
+            )
+            for known in (None, noisy):
+                far = max(far, (alone(latents, 700.0, known) - shared(latents, 700.0, known)).abs().max().item())
+print(f"{ranks} ranks, {far:.1e} apart")
+assert far < 1e-5, far
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_are_as_one(tmp_path: Path) -> None:
+    """Of 9, 15, 1 and 6 patches, with heads that divide and one that does not."""
+    (tmp_path / "it.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    done = subprocess.run(
+        [*command, "--nproc-per-node=2", str(tmp_path / "it.py")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("2 ranks") == 2

@@ -39,7 +39,8 @@ class Shot:
     """How a prompt is shown; None is up to the model.
 
     `image` is the first picture, `[y, x, 3]`, `then` what is to be seen later, `guidance` 1 for none. Of `references`,
-    files of pictures or videos, `strategy` says what they become, and `edit` how far they are changed, 0 to 1.
+    files of pictures or videos, `strategy` says what they become, and `edit` how far they are changed, 0 to 1. With
+    `fifo` a clip of `frames` goes on for `seconds`, frame by frame.
     Units: `frames` a number, or a length such as "2s"; `fps` frames a second; `size` height and width in pixels.
     """
 
@@ -59,12 +60,28 @@ class Shot:
     aesthetic: float | None = None
     motion: float | None = None
     camera: str | None = None
+    fifo: bool | None = None
 
     @property
     def told(self) -> dict[str, Any]:
         """What is not left to the model."""
         named = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in named if value is not None}
+
+    @property
+    def length(self) -> float:
+        """In seconds. Raises InvalidRequest."""
+        from riverrun.models.errors import InvalidRequest
+
+        seconds = LENGTH if self.seconds is None else self.seconds
+        if not 0 < seconds < float("inf"):
+            raise InvalidRequest(f"seconds is {seconds}, expected above 0")
+        return seconds
+
+    @property
+    def cues(self) -> list[Cue]:
+        """What is to be seen later, in order."""
+        return sorted(self.then or (), key=lambda cue: cue.seconds)
 
     def only(self, known: Sequence[str]) -> dict[str, Any]:
         """`told`, if a model knows all of it. Raises InvalidRequest."""
@@ -115,16 +132,12 @@ class Lite:
     def take(self, prompt: str, shot: Shot, seed: int, still: bool = False) -> Take:
         """As Shows.take."""
         from riverrun.media import cover
-        from riverrun.models.errors import InvalidRequest
         from riverrun.models.inference import on
         from riverrun.models.picture import pictured
         from riverrun.models.shown import Shown
 
         shot.only(self.knows)
-        seconds = LENGTH if shot.seconds is None else shot.seconds
-        if not seconds > 0:
-            raise InvalidRequest(f"seconds is {seconds}, expected above 0")
-        cues = sorted(shot.then or (), key=lambda cue: cue.seconds)
+        seconds, cues = shot.length, shot.cues
         given = "" if shot.image is None else pictured(cover(shot.image, self.size))
         begun = Shown(prompt, float(1 / self.rate) if still else seconds, False, seed, shot.steps or 0, given)
         for asked in (begun, *(Shown(cue.prompt) for cue in cues)):  # before anything is made
@@ -146,12 +159,11 @@ class Lite:
 
 
 class Published:
-    """A published Open-Sora 1.2 checkpoint, in its folder: clips, each of which goes on from the one before."""
+    """A published Open-Sora 1.2 checkpoint, in its folder: clips that go on from each other, or shows without end."""
 
-    knows = (
-        "frames", "fps", "size", "steps", "guidance", "negative", "loops", "references", "strategy", "edit",
-        "aesthetic", "motion", "camera",
-    )  # fmt: skip
+    both = ("frames", "fps", "size", "steps", "guidance", "negative", "aesthetic", "motion", "camera")
+    clips = (*both, "loops", "references", "strategy", "edit")
+    endless = (*both, "seconds", "then", "fifo")
 
     def __init__(self, folder: Path, device: str, half: bool) -> None:
         from riverrun.models.video.clips import load
@@ -168,7 +180,28 @@ class Published:
         given = [reference(path, request.size) for path in references]
         rate = Fraction(request.fps).limit_denominator(1001)
         size = request.size[0] // side * side, request.size[1] // side * side
-        return Take(rate, size, shades(self.model.generate(request, given, room), rate), str(plan))
+        if shot.fifo and not still:
+            made = self._endless(request, shot, room)
+        else:
+            made = self.model.generate(request, given, room)
+        return Take(rate, size, shades(made, rate), str(plan))
+
+    def _endless(self, request: "Request", shot: Shot, room: int | None) -> "Iterator[Tensor]":
+        """As many pictures as there are to be; prompts that come later count when what was shown is so long."""
+        config, left = self.model.vae.config, round(shot.length * request.fps)
+        cues = [Cue(0, request.prompt), *shot.cues]
+        for cue in cues:  # before anything is made
+            replace(request, prompt=cue.prompt)
+
+        def said(latents: int) -> str:
+            shown = latents * config.group / config.latents / request.fps
+            return [cue.prompt for cue in cues if cue.seconds <= shown][-1]
+
+        for pixels in self.model.endless(request, said, free=room):
+            yield pixels[:, :left]
+            left -= pixels.shape[1]
+            if left <= 0:
+                return
 
     def _request(self, prompt: str, shot: Shot, seed: int) -> "tuple[Request, Sequence[str]]":
         """What is asked for, and the references; both may be told at the end of a prompt, too."""
@@ -176,7 +209,8 @@ class Published:
         from riverrun.models.video import prompts, resolutions
         from riverrun.models.video.clips import Request
 
-        told, asked = prompts.options(prompt), shot.only(self.knows)
+        told, asked = prompts.options(prompt), shot.only(self.endless if shot.fifo else self.clips)
+        asked = {name: value for name, value in asked.items() if name not in ("seconds", "then", "fifo")}
         references = [*asked.pop("references", ()), *told.references]
         if (scale := asked.pop("guidance", None)) is not None:
             if scale < 1:

@@ -18,11 +18,13 @@ from torch import Tensor
 
 from riverrun.models.errors import CheckpointError, InvalidRequest
 from riverrun.models.state import State
-from riverrun.models.video import plan, prompts, rflow, strategy, vae
+from riverrun.models.video import fifo, plan, prompts, rflow, strategy, vae
+from riverrun.models.video.fifo import Diagonal
 from riverrun.models.video.plan import Plan, gib
 from riverrun.models.video.published import load as load_network
 from riverrun.models.video.published import load_vae
 from riverrun.models.video.resolutions import FRAMES, PICTURE, shift_frames
+from riverrun.models.video.rflow import Velocities
 from riverrun.models.video.stdit3 import STDiT3
 from riverrun.models.video.text import Read, once, weight
 from riverrun.models.video.vae import VideoVae
@@ -141,6 +143,41 @@ class OpenSora:
                 late = max(late - pixels.shape[2], 0)
             held = [*held[: len(references)], x[0]]
 
+    @torch.inference_mode()
+    def endless(
+        self,
+        request: Request,
+        said: Callable[[int], str],
+        partitions: int = 2,
+        ahead: bool = False,
+        free: int | None = None,
+    ) -> Iterator[Tensor]:
+        """Pixels without end, group by group, one latent frame an iteration.  # [3, f, y, x] in [-1, 1]
+
+        What is asked for is the clip to begin with, as long as the windows of the queue; see fifo.Diagonal. `said`
+        tells what is to be seen when so many latent frames were shown; it changes what is shown little by little.
+        Raises InvalidRequest for a prompt that is none or too little memory, ValueError as Diagonal does.
+        """
+        shape, config = self._shape(request), self.vae.config
+        cut, split = Diagonal(shape[1], partitions, ahead), self.plan(request, free).split
+        told: dict[str, Velocities] = {}  # the last one
+
+        def velocity(i: int) -> Velocities:
+            text = replace(request, prompt=said(max(0, i - cut.late))).text(0)
+            if text not in told:
+                captions = self._read([text], request.negative)[text]
+                told.clear()
+                told[text] = self._velocity(request, captions, split)
+            return told[text]
+
+        noise = rflow.draws([request.seed], shape)
+        device = self.net.final_layer.linear.weight.device
+        times, ratio = self._times(request), rflow.ratio(request.size, cut.window)
+        base = rflow.sample(velocity(0), noise(rflow.START).to(device), times, noise)
+        draw = rflow.draws([request.seed], (shape[0], 1, *shape[2:]))
+        for z in fifo.stream(velocity, base, cut, draw, ratio, config.latents):
+            yield self.vae.group(z.to(self._like), config.group)[0]
+
     def plan(self, request: Request, free: int | None = None) -> Plan:
         """What a request takes, with guidance split where it has to be.
 
@@ -221,14 +258,21 @@ class OpenSora:
         split: bool,
     ) -> Tensor:
         """Latents of one loop.  # [c, f, y, x] -> [1, c, f, y, x], float32"""
-        config, device = self.vae.config, self.net.final_layer.linear.weight.device
+        device = self.net.final_layer.linear.weight.device
+        velocity = self._velocity(request, captions, split)
+        draw = rflow.draws([request.seed + loop], x.shape)
+        start = x[None].float().to(device)
+        return rflow.sample(velocity, start, self._times(request), draw, mask[None].to(device))
+
+    def _velocity(self, request: Request, captions: tuple[State, State], split: bool) -> Velocities:
+        device = self.net.final_layer.linear.weight.device
         fps = torch.tensor([PICTURE if request.frames == 1 else request.fps], device=device)
         net: Any = rflow.ByRow(self.net) if split else self.net
-        velocity = rflow.guided(net, *captions, fps, request.size, request.strength)
-        moved = shift_frames(request.frames, config.group, config.latents)
-        times = rflow.grid(request.steps, rflow.ratio(request.size, moved))
-        draw = rflow.draws([request.seed + loop], x.shape)
-        return rflow.sample(velocity, x[None].float().to(device), times, draw, mask[None].to(device))
+        return rflow.guided(net, *captions, fps, request.size, request.strength)
+
+    def _times(self, request: Request) -> list[float]:
+        moved = shift_frames(request.frames, self.vae.config.group, self.vae.config.latents)
+        return rflow.grid(request.steps, rflow.ratio(request.size, moved))
 
 
 def pixels(pictures: NDArray[np.uint8]) -> Tensor:

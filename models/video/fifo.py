@@ -48,6 +48,11 @@ class Diagonal:
         return self.window * self.partitions
 
     @property
+    def late(self) -> int:
+        """Iterations until there is something to show: the head is that of the clip to begin with until then."""
+        return self.slots - self.window
+
+    @property
     def moved(self) -> int:
         """Frames of a window that are moved: its last ones."""
         return self.window // 2 if self.ahead else self.window
@@ -79,7 +84,7 @@ def start(base: Tensor, cut: Diagonal, now: Tensor, draw: Draw) -> Queue:
 
     Of `draw` the first n frames are taken.  # base [b, c, f, y, x], now [n], draw -> [b, c, 1, y, x]
     """
-    held = (torch.arange(cut.slots) - (cut.slots - cut.window)).clamp_min(0).to(base.device)
+    held = (torch.arange(cut.slots) - cut.late).clamp_min(0).to(base.device)
     noise = torch.cat([draw(i) for i in range(cut.slots)], dim=2).to(base)
     frames = rflow.mixed(base[:, :, held], noise, now.to(base).expand(len(base), -1))
     return Queue(frames, base[:, :, :1].expand(-1, -1, cut.past, -1, -1))
@@ -125,7 +130,7 @@ def stream(
     queue, made = start(base, cut, now, draw), list[Tensor]()
     for i in count():
         head, queue = step(velocity(i), queue, now, until, cut, draw(cut.slots + i))
-        if i >= cut.slots - cut.window:
+        if i >= cut.late:
             made.append(head)
         if len(made) == group:
             yield torch.cat(made, dim=2)

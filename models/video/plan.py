@@ -81,7 +81,7 @@ def decoding(config: VaeConfig, frames: int, size: tuple[int, int], item: int) -
     spatial, group = config.spatial, min(config.group, frames)
     pixels = size[0] * size[1]
     levels = zip(spatial.channels, (*spatial.channels[1:], 0), strict=True)
-    widest = max(max(5 * c, 3 * d) / 4**i for i, (c, d) in enumerate(levels)) / spatial.patch**2
+    widest = max(max(5 * c, 3 * d) / 4.0**i for i, (c, d) in enumerate(levels)) / spatial.patch**2
     flat = min(config.batch, frames) * widest + 2 * 3 * group
     along = 13 * config.temporal.width * (group + config.temporal.factor) / spatial.factor**2
     return round(MARGIN * pixels * item * max(flat, along))
@@ -89,7 +89,8 @@ def decoding(config: VaeConfig, frames: int, size: tuple[int, int], item: int) -
 
 def weights(module: nn.Module) -> int:
     """Bytes of a module's parameters and buffers."""
-    return sum(v.numel() * v.element_size() for v in (*module.parameters(), *module.buffers()))
+    held: int = sum(v.numel() * v.element_size() for v in (*module.parameters(), *module.buffers()))
+    return held
 
 
 def ways(fits: Callable[[int, tuple[int, int]], bool], frames: int, size: tuple[int, int]) -> Iterator[str]:

@@ -124,6 +124,13 @@ def test_pictures_and_videos_are_gone_on_from(opensora: str, tmp_path: Path) -> 
     assert call("video", named, "--model", opensora, *SHORT, "--frames", "27", "-o", looped, "--half") == 0
 
 
+def test_a_published_model_goes_on_without_end(opensora: str, tmp_path: Path) -> None:
+    out = tmp_path / "long.mp4"
+    told = ("--fifo", "--seconds", "1", "--fps", "20", "--then", "0.5:a storm", "-o", out)
+    assert call("video", PROMPT, "--model", opensora, *SHORT, *told) == 0
+    assert frames(out) == (20, (16, 24), 20.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -137,6 +144,9 @@ def test_pictures_and_videos_are_gone_on_from(opensora: str, tmp_path: Path) -> 
         (["--guidance", "0"], "guidance is 0, expected at least 1, which is none"),
         (["--strategy", "begin"], "mask strategy 'begin', expected up to six numbers"),
         (["--seconds", "2"], "seconds is given, and this model does not know it, but frames, fps"),
+        (["--fifo", "--seconds", "0"], "seconds is 0.0, expected above 0"),
+        (["--fifo", "--then", "1:"], "prompt is empty"),
+        (["--fifo", "--loops", "2"], "loops is given, and this model does not know it, but frames, fps"),
         (["--reference", "gone.png"], "gone.png: no such file"),
         (["--reference", "broken.png"], "broken.png is"),
         (["--reference", "large.png"], "large.png has 5000 x 4200 pixels, the limit is 20000000"),

@@ -42,7 +42,7 @@ def rows() -> list[Row]:
     told = {"speak": speaker, "convert": converter}
     voices = [told[entry.tasks[0]](name) for name, entry in MODELS.items() if entry.tasks[0] in told]
     restorations = (row(name, PRESETS[name]) for name in restorers)
-    return [*voices, *restorations, *map(speech, PUBLISHED, PUBLISHED.values()), xvc()]
+    return [*voices, *restorations, *map(speech, PUBLISHED, PUBLISHED.values()), xvc(), opensora()]
 
 
 def speaker(name: str) -> Row:
@@ -109,6 +109,17 @@ def xvc() -> Row:
     size = checkpoint.parameters(checkpoint.on_meta(lambda: XVc(Config())))
     return Row(KIND, "convert", f"{size / 1e6:.1f} M", f"{RATE / 1000:g} kHz", f"{Windows().latency} ms",
                f"not here: riverrun weights import {KIND}", SHORT)  # fmt: skip
+
+
+def opensora() -> Row:
+    """Describe Open-Sora 1.2 as released, without making it; it makes whole clips."""
+    from riverrun.models import checkpoint
+    from riverrun.models.video.config import V12
+    from riverrun.models.video.stdit3 import STDiT3
+
+    size = checkpoint.parameters(checkpoint.on_meta(lambda: STDiT3(V12)))
+    source = "not here: hpcai-tech/OpenSora-STDiT-v3"
+    return Row("open-sora-1.2", "show", f"{size / 1e6:.1f} M", "24 fps", "whole clip", source, "Apache-2.0")
 
 
 def row(name: str, config: Any) -> Row:

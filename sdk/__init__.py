@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from riverrun.media.chunk import Chunk
     from riverrun.media.errors import MediaError
     from riverrun.models.errors import InvalidRequest, ModelError
+    from riverrun.projector import Projected, Projector
+    from riverrun.shots import Cue, Shot
     from riverrun.streaming.errors import AtCapacity, ProtocolError, SessionEnded, StreamError
     from riverrun.streaming.problems import NotAllowed
     from riverrun.streaming.wire import Word
@@ -26,6 +28,8 @@ HOMES = {
     "media.chunk": ("Chunk",),
     "media.errors": ("MediaError",),
     "models.errors": ("InvalidRequest", "ModelError"),
+    "projector": ("Projected", "Projector"),
+    "shots": ("Cue", "Shot"),
     "streaming.errors": ("AtCapacity", "ProtocolError", "SessionEnded", "StreamError"),
     "streaming.problems": ("NotAllowed",),
     "streaming.wire": ("Word",),
@@ -39,15 +43,19 @@ __all__ = [
     "Chunk",
     "Client",
     "Converter",
+    "Cue",
     "Event",
     "InvalidRequest",
     "MediaError",
     "ModelError",
     "NotAllowed",
+    "Projected",
+    "Projector",
     "ProtocolError",
     "Restorer",
     "Result",
     "SessionEnded",
+    "Shot",
     "Speech",
     "Stream",
     "StreamError",

@@ -12,7 +12,9 @@ from riverrun.media import read
 from riverrun.models import load
 from riverrun.models.registry import for_task
 from riverrun.models.speech.lite import SpeakLite
+from riverrun.models.video import lite
 from tests.models.speech.small import small
+from tests.models.video.shows import net
 from tests.models.voice.small import small as converter
 from tests.sdk.mutants import tone, write
 from tests.streaming.serving import server
@@ -25,8 +27,9 @@ ADDRESS = "127.0.0.1:8000"
 
 @pytest.fixture
 def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the blocks take for granted: a recording, samples, a microphone, tokens and a loudspeaker."""
+    """What the blocks take for granted: a recording, samples, a microphone, tokens, a loudspeaker and a screen."""
     monkeypatch.chdir(tmp_path)
+    lite.save(tmp_path / "show.safetensors", net())
     write(tmp_path / "in.wav", tone(48_000, 1, 1.0), 48_000, "pcm_s16le")
     samples, played = tone(48_000, 1, 0.5)[:, 0], list[Any]()
     microphone = [samples[at : at + 960] for at in range(0, len(samples), 960)]
@@ -37,11 +40,12 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "tokens": tokens,
         "play": played.append,
         "played": played,
+        "look": lambda pictures: None,
     }
 
 
 def test_the_readme_shows_python() -> None:
-    assert len(BLOCKS) == 7 and sum(ADDRESS in block for block in BLOCKS) == 6
+    assert len(BLOCKS) == 8 and sum(ADDRESS in block for block in BLOCKS) == 6
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[0])

@@ -49,10 +49,10 @@ def groups(dataset: Groups, batch: int, workers: int) -> Iterator[Tensor]:
 
 
 def told(seed: int, bank: sprites.Bank, chunks: int, seconds: float) -> tuple[Story, float, list[int]]:
-    """A story, when to look at it first, and of which scene each of some chunks of `seconds` is.
+    """A story, when it is looked at first, and of which scene each of some chunks of `seconds` is.
 
-    Scenes change where a chunk begins, half of all first chunks are just after that, as a stream begins; with time
-    to a change there may be none.
+    Half of them are looked at from their beginning, as a stream begins. The scene changes where a chunk begins, or, of
+    one story in so many chunks and one, not at all.
     """
     rng = np.random.default_rng([seed, chunks])
     story = draw_story(seed, "train", bank)

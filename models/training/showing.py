@@ -71,10 +71,10 @@ class Plan:
 def read(config: Path) -> Plan:
     """Parse a config file. Raises ModelError if it is missing, no TOML, or has unknown or missing keys."""
     plan = plans.read(Plan, config)
-    if len(plan.size) != 2 or any(side % plan.vae.spatial.factor for side in plan.size):
-        raise ModelError(
-            f"{config}: size is {plan.size}, expected two multiples of {plan.vae.spatial.factor}"
-        )
+    factor = plan.vae.spatial.factor
+    if len(plan.size) != 2 or len(set(plan.size)) > 1 or plan.size[0] % factor:
+        wanted = f"expected twice one multiple of {factor}: the world is square"
+        raise ModelError(f"{config}: size is {plan.size}, {wanted}")
     return plan
 
 

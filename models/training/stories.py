@@ -51,8 +51,8 @@ def groups(dataset: Groups, batch: int, workers: int) -> Iterator[Tensor]:
 def told(seed: int, bank: sprites.Bank, chunks: int, seconds: float) -> tuple[Story, float, list[int]]:
     """A story, when it is looked at first, and of which scene each of some chunks of `seconds` is.
 
-    Half of them are looked at from their beginning, as a stream begins. The scene changes where a chunk begins, or, of
-    one story in so many chunks and one, not at all.
+    Half of them are looked at from their beginning, as a stream begins. The scene changes where a chunk begins, or not
+    at all.
     """
     rng = np.random.default_rng([seed, chunks])
     story = draw_story(seed, "train", bank)

@@ -48,7 +48,7 @@ class Bank:
 def load(path: Path) -> Bank:
     """A bank as `Bank.save` wrote it. Raises ModelError if there is none."""
     if not Path(path).is_file():
-        raise ModelError(f"no sprites at {path}: build them once, from the icon sets, with sprites.build")
+        raise ModelError(f"no sprites at {path}: draw them once with `riverrun train sprites`")
     with np.load(path, allow_pickle=False) as file:
         names, colors = (tuple(str(word) for word in row) for row in file["words"])
         left, round_ = (tuple(bool(flag) for flag in row) for row in file["flags"])

@@ -188,7 +188,8 @@ def test_a_size_that_does_not_fit_is_refused(tmp_path: Path, capsys: pytest.Capt
     from importlib.resources import files
 
     recipe = Path(str(files("riverrun.models.training"))) / "recipes" / "show-lite.toml"
-    (tmp_path / "odd.toml").write_text(recipe.read_text().replace("[96, 96]", "[96, 100]"))
-    with pytest.raises(SystemExit):
-        main(["train", "video", str(tmp_path / "odd.toml")])
-    assert "size is (96, 100), expected two multiples of 8" in capsys.readouterr().err
+    for size in ("[96, 104]", "[100, 100]", "[96]"):
+        (tmp_path / "odd.toml").write_text(recipe.read_text().replace("[96, 96]", size))
+        with pytest.raises(SystemExit):
+            main(["train", "video", str(tmp_path / "odd.toml")])
+        assert "expected twice one multiple of 8: the world is square" in capsys.readouterr().err

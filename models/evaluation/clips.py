@@ -18,6 +18,7 @@ from riverrun.models.state import State, clone
 from riverrun.models.video import caching, rflow
 from riverrun.models.video.caching import BRANCHES, Caching
 from riverrun.models.video.lite import ShowLite, ShowLiteNet
+from riverrun.models.video.pixels import to_pictures
 from riverrun.models.video.words import Vocabulary
 
 Frames = NDArray[np.uint8]
@@ -86,9 +87,7 @@ def device(net: ShowLiteNet) -> torch.device:
 
 def pixels(made: Tensor) -> Frames:
     """# [1, 3, t, y, x] in [-1, 1] -> [t, y, x, 3]"""
-    data: Frames = (
-        ((made[0].float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 3, 0).cpu().numpy()
-    )
+    data: Frames = to_pictures(made[0]).cpu().numpy()
     return data
 
 

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from riverrun.models.video.pixels import to_pixels
+
 Frames = NDArray[np.uint8]  # [t, y, x, 3]
 EXACT = 100.0  # dB, of pictures that are the same
 LEVELS = 8  # of each colour in a histogram
@@ -57,7 +59,7 @@ def perceptual() -> Callable[[Frames, Frames], float] | None:
 
     def judge(one: Frames, other: Frames) -> float:
         with torch.inference_mode():
-            a, b = (torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1 for x in (one, other))
+            a, b = (to_pixels(torch.from_numpy(x)).transpose(0, 1) for x in (one, other))
             return float(
                 torch.stack([net(*pair).mean() for pair in zip(a.split(1), b.split(1), strict=True)]).mean()
             )

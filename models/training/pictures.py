@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models.training.loop import Crew, Optimizer, average, follow, gradients, shared
+from riverrun.models.video.pixels import to_pixels
 from riverrun.models.video.vae import VideoVae
 
 SCALES = 3  # at which pictures are compared, each half the one before
@@ -65,7 +66,7 @@ class Course:
 
     def step(self, frames: Tensor, rate: float) -> dict[str, Tensor]:
         """Learn from groups of pictures at a share of the peak rate; give what was measured.  # [b, f, y, x, 3]"""
-        pixels = frames.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        pixels = to_pixels(frames)
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.recipe.half):
             if self.still:
                 z = self.model.flat(pixels)
@@ -107,8 +108,7 @@ def apart(made: Tensor, pixels: Tensor) -> Tensor:
 @torch.inference_mode()
 def normed(model: VideoVae, frames: Tensor) -> None:
     """Give latents of pictures mean 0 and deviation 1 by channel, as far as these tell.  # [b, f, y, x, 3] uint8"""
-    pixels = frames.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-    mean, _ = model.told(pixels.to(model.scale.device))
+    mean, _ = model.told(to_pixels(frames).to(model.scale.device))
     by_channel = mean.transpose(0, 1).flatten(1)
     model.shift.copy_(by_channel.mean(1)[None, :, None, None, None])
     model.scale.copy_(by_channel.std(1).clamp_min(1e-3)[None, :, None, None, None])

@@ -20,6 +20,7 @@ from riverrun.models.training.world.captions import vocabulary
 from riverrun.models.video import lite, stdit3, vae
 from riverrun.models.video.causal import Window
 from riverrun.models.video.lite import Config, ShowLiteNet
+from riverrun.models.video.pixels import to_pixels
 from riverrun.models.video.vae import VideoVae
 
 KIND = "video autoencoder"  # of a checkpoint of that alone
@@ -153,9 +154,8 @@ def learn_to_hold(net: ShowLiteNet, plan: Plan, bank: Path) -> None:
     """Have the autoencoder begin with what its 2D part learned: see holding.py."""
     groups = Groups(bank, plan.size[0], plan.rate, 1, plan.seed + OTHER)
     seen = torch.cat([one for one, _ in zip(stories.groups(groups, 1, 0), range(SEEN), strict=False)])
-    pixels = seen.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
     with torch.inference_mode():
-        deviation = float(net.vae.flat(pixels.to(net.vae.scale.device)).std())
+        deviation = float(net.vae.flat(to_pixels(seen).to(net.vae.scale.device)).std())
     hold(net.vae.temporal_vae, deviation)
 
 

@@ -17,6 +17,7 @@ from riverrun.models.training.world.captions import caption
 from riverrun.models.training.world.render import Renderer
 from riverrun.models.training.world.scenes import Story, draw_story
 from riverrun.models.video.lite import ShowLiteNet
+from riverrun.models.video.pixels import to_pixels
 from riverrun.models.video.vae import VideoVae
 from riverrun.models.video.words import Vocabulary
 
@@ -89,10 +90,9 @@ def reel(net: ShowLiteNet, bank: sprites.Bank, seeds: Sequence[int], chunks: int
 
 def encoded(vae: VideoVae, frames: Frames, group: int) -> Tensor:
     """Latents of groups of pictures.  # [(k f), y, x, 3] -> [k, c, f', y', x']"""
-    pixels = torch.from_numpy(frames).to(vae.scale.device).float() / 127.5 - 1
-    rows = pixels.unflatten(0, (-1, group)).permute(0, 4, 1, 2, 3)
-    with torch.autocast(pixels.device.type, torch.bfloat16):
-        mean, _ = vae.told(rows)
+    rows = torch.from_numpy(frames).to(vae.scale.device).unflatten(0, (-1, group))
+    with torch.autocast(rows.device.type, torch.bfloat16):
+        mean, _ = vae.told(to_pixels(rows))
     normed: Tensor = (mean.float() - vae.shift) / vae.scale
     return normed
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from riverrun.models.errors import CheckpointError, InvalidRequest
 from riverrun.models.state import State
 from riverrun.models.video import fifo, plan, prompts, rflow, strategy, vae
 from riverrun.models.video.fifo import Diagonal
+from riverrun.models.video.pixels import to_pictures, to_pixels
 from riverrun.models.video.plan import Plan, gib
 from riverrun.models.video.published import load as load_network
 from riverrun.models.video.published import load_vae
@@ -277,13 +277,12 @@ class OpenSora:
 
 def pixels(pictures: NDArray[np.uint8]) -> Tensor:
     """Pictures as a reference.  # [f, y, x, 3] -> [3, f, y, x] in [-1, 1]"""
-    return rearrange(torch.from_numpy(pictures).float() / 127.5 - 1, "f y x c -> c f y x")
+    return to_pixels(torch.from_numpy(pictures))
 
 
 def shown(pixels: Tensor) -> NDArray[np.uint8]:
     """What was made as pictures.  # [3, f, y, x] in [-1, 1] -> [f, y, x, 3]"""
-    shades = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
-    made: NDArray[np.uint8] = rearrange(shades, "c f y x -> f y x c").contiguous().cpu().numpy()
+    made: NDArray[np.uint8] = to_pictures(pixels).cpu().numpy()
     return made
 
 

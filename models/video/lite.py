@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from riverrun.media import Chunk
@@ -29,6 +28,7 @@ from riverrun.models.state import State
 from riverrun.models.video import caching, causal, stdit3, vae
 from riverrun.models.video.caching import BRANCHES, Caching, Reuse
 from riverrun.models.video.causal import Window
+from riverrun.models.video.pixels import to_pictures, to_pixels
 from riverrun.models.video.stdit3 import STDiT3
 from riverrun.models.video.timeline import Memory
 from riverrun.models.video.vae import VideoVae
@@ -256,8 +256,7 @@ class ShowLite:
     def _show(self, state: State) -> tuple[Outputs, State]:
         """Decode chunks, and cut them where pictures end."""
         made = self.net.vae.group(state["x"].to(self.net.vae.scale), self.hop).float()
-        frames = ((made.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-        data = rearrange(frames, "b c t y x -> b t y x c").cpu().numpy()
+        data = to_pictures(made).cpu().numpy()
         outputs: Outputs = []
         for i, row in enumerate(data):
             frame, total = state["frame"][i], round(state["seconds"][i] * self.config.rate)
@@ -299,8 +298,7 @@ class ShowLite:
 
     def _seen(self, picture: Tensor) -> Tensor:
         """The latent of a picture, as that of the first frame of a chunk.  # [y, x, 3] -> [c, y, x]"""
-        frame = rearrange(picture.float() / 127.5 - 1, "y x c -> 1 c 1 y x")
-        seen: Tensor = self.net.vae.encode(frame)[0, :, 0]
+        seen: Tensor = self.net.vae.encode(to_pixels(picture[None, None]))[0, :, 0]
         return seen
 
     def _captions(self, words: list[list[int]], nothing: bool = False) -> State:

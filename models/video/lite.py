@@ -25,7 +25,7 @@ from riverrun.models.noise import noise_rows
 from riverrun.models.picture import pixels
 from riverrun.models.shown import Shown
 from riverrun.models.state import State
-from riverrun.models.video import caching, causal, stdit3, vae
+from riverrun.models.video import caching, causal, rflow, stdit3, vae
 from riverrun.models.video.caching import BRANCHES, Caching, Reuse
 from riverrun.models.video.causal import Window
 from riverrun.models.video.pixels import to_pictures, to_pixels
@@ -103,12 +103,12 @@ class ShowLiteNet(nn.Module):
     ) -> tuple[Tensor, Memory | None]:
         """Towards the data, at a time of 0 (clean) to 1 of every frame.  # [b, c, f, y, x], [b, f]"""
         when = causal.timeline(past, x.shape[2], remember)
-        made, fresh = self.dit(x, 1000 * time, caption, *self.shown(x), timeline=when, reuse=reuse)
+        made, fresh = self.dit(x, rflow.NOISE * time, caption, *self.shown(x), timeline=when, reuse=reuse)
         return made[:, : x.shape[1]], fresh
 
     def look(self, x: Tensor, time: Tensor) -> Tensor:
         """As STDiT3.look, at a time of 0 to 1 of every frame.  # [b, c, f, y, x], [b, f] -> [b, f, s, d]"""
-        return self.dit.look(x, 1000 * time, *self.shown(x))
+        return self.dit.look(x, rflow.NOISE * time, *self.shown(x))
 
     def shown(self, x: Tensor) -> tuple[Tensor, tuple[float, float]]:
         """The rate of pictures, a row each, and their size."""
@@ -117,9 +117,8 @@ class ShowLiteNet(nn.Module):
 
 
 def times(steps: int, shift: float) -> list[float]:
-    """From 1, noise, to 0, clean: the ends of `steps` evaluations. Source: arXiv 2412.20404, time shift."""
-    even = [1 - i / steps for i in range(steps + 1)]
-    return [shift * t / (1 + (shift - 1) * t) for t in even]
+    """From 1, noise, to 0, clean: the ends of `steps` evaluations."""
+    return [time / rflow.NOISE for time in rflow.grid(steps, shift)]
 
 
 class ShowLite:
@@ -221,7 +220,7 @@ class ShowLite:
         at = times(steps, self.config.shift)[done]
         x, time = self._with_known(state, state["x"], at)
         look, last = partial(self.net.look, x, time), done == steps - 1
-        state["cache"] = caching.decide(self.caching, state["cache"], look, 1000 * at, time > 0, last)
+        state["cache"] = caching.decide(self.caching, state["cache"], look, rflow.NOISE * at, time > 0, last)
 
     def _flow(self, state: State) -> tuple[Outputs, State]:
         """One evaluation, and a step of Euler's."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from riverrun.models.video.guiding import Strengths, combined, weights
 from riverrun.models.video.mmdit import MMDiT
+from riverrun.models.video.rflow import shifted
 
 FEW, MANY = (256, 1.0), (4096, 3.0)  # tokens of a frame and the shift of a picture of as many
 SIGMA = 1e-5  # noise that is left at time 0 in training
@@ -36,16 +37,11 @@ def shift(tokens: int, latents: int) -> float:
     return (FEW[1] + slope * (tokens - FEW[0])) * math.sqrt(latents)
 
 
-def shifted(times: Tensor, shift: float) -> Tensor:
-    """Times in [0, 1], moved towards 1 by a shift above 1."""
-    return shift * times / (1 + (shift - 1) * times)
-
-
 def grid(steps: int, shift: float = 1.0) -> list[float]:
     """Times from 1 to 0, one more than there are steps. Raises ValueError if steps < 1."""
     if steps < 1:
         raise ValueError(f"steps is {steps}, expected at least 1")
-    return [float(t) for t in shifted(torch.linspace(1, 0, steps + 1), shift)]
+    return [float(t) for t in shifted(torch.linspace(1, 0, steps + 1), shift, 1.0)]
 
 
 def guided(

@@ -52,10 +52,10 @@ def ratio(size: tuple[float, float], latents: int, scale: float = 1.0) -> float:
     return math.sqrt(size[0] * size[1] / SQUARE**2) * math.sqrt(latents) * scale
 
 
-def shifted(times: Tensor, ratio: float) -> Tensor:
-    """Times in [0, 1000], moved towards 1000 by a ratio above 1."""
-    s = times / NOISE
-    moved: Tensor = NOISE * ratio * s / (1 + (ratio - 1) * s)
+def shifted(times: Tensor, ratio: float, noise: float = NOISE) -> Tensor:
+    """Times from 0 to `noise`, moved towards that by a ratio above 1. Source: arXiv 2403.03206, 5.3.2."""
+    s = times / noise
+    moved: Tensor = noise * ratio * s / (1 + (ratio - 1) * s)
     return moved
 
 

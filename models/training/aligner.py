@@ -27,13 +27,14 @@ from riverrun.models.speech.aligner import (
 )
 from riverrun.models.training import plans
 from riverrun.models.training.alignments import errors
-from riverrun.models.training.loop import Clock, Optimizer, gone, keep, kept, means, schedule
+from riverrun.models.training.loop import Clock, Optimizer, gone, keep, kept, means, restore, schedule, states
 from riverrun.models.training.readings import Pool, build, splits
 
 RAREST = 2e-4  # frequency of a symbol below which it counts as no rarer
 RECENT = 0.05  # share of one batch in what is known of frequencies
 
 log = logging.getLogger(__name__)
+PARTS = ("model", "average", "optimizer")  # of a course, that are saved
 
 
 @dataclass(frozen=True)
@@ -182,13 +183,12 @@ class Course:
 
     def save(self, out: Path) -> None:
         """Keep all that resuming needs."""
-        states = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimizer")}
-        keep(out, {**states, "prior": self.prior, "taken": self.taken, "seconds": self.seconds})
+        parts = states(self, *PARTS)
+        keep(out, {**parts, "prior": self.prior, "taken": self.taken, "seconds": self.seconds})
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `save` kept."""
-        for name in ("model", "average", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
+        restore(self, state, *PARTS)
         self.prior, self.taken, self.seconds = state["prior"], state["taken"], state["seconds"]
 
 

@@ -13,7 +13,9 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models.speech.chunks import ChunkDit, logarithm, placed
-from riverrun.models.training.loop import Crew, Optimizer, average, follow, gradients, shared
+from riverrun.models.training.loop import Crew, Optimizer, average, follow, gradients, restore, shared, states
+
+PARTS = ("model", "average", "optimizer")  # of a course, that are saved
 
 
 @dataclass(frozen=True)
@@ -145,16 +147,11 @@ class Course:
 
     def state(self) -> dict[str, Any]:
         """What resuming needs."""
-        return {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
+        return states(self, *PARTS)
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
-        for name in ("model", "average", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
+        restore(self, state, *PARTS)
 
     def step(self, batch: Batch, rate: float, folding: bool) -> dict[str, Tensor]:
         """Learn from a batch at a share of the peak rate; give what was measured."""

@@ -16,7 +16,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models.training.listening import WARPS, narrowed
-from riverrun.models.training.loop import OTHER, Crew, Optimizer, average, follow, gradients, shared
+from riverrun.models.training.loop import (
+    OTHER,
+    Crew,
+    Optimizer,
+    average,
+    follow,
+    gradients,
+    restore,
+    shared,
+    states,
+)
 from riverrun.models.training.losses import Pesq
 from riverrun.models.training.spectral import Spectral
 from riverrun.models.voice.listener import mel, power, pressed
@@ -26,6 +36,7 @@ MEL, WEIGHED = 15.0, 4.0  # weights of the losses
 PACES = tuple(Fraction(a, b) for a, b in ((7, 8), (10, 11), (14, 15), (1, 1), (15, 14), (11, 10), (8, 7)))
 SHORTEST = 512  # samples of a spectrum: two periods of a low voice, as nobody knows when its pulses were
 EDGE = 8  # frames at the beginning of a crop that are not judged: little was heard before them
+PARTS = ("model", "average", "learning")  # of a course, that are saved
 
 
 @dataclass(frozen=True)
@@ -123,13 +134,12 @@ class Course:
 
     def state(self) -> dict[str, Any]:
         """What resuming needs."""
-        return {name: getattr(self, name).state_dict() for name in ("model", "average", "learning")}
+        return states(self, *PARTS)
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave, with the listener that is there now: it may have learned more since."""
         listener = {name: value.clone() for name, value in self.model.listener.state_dict().items()}
-        for name in ("model", "average", "learning"):
-            getattr(self, name).load_state_dict(state[name])
+        restore(self, state, *PARTS)
         averaged = cast(Converter, self.average.module)
         for model in (self.model, averaged):
             model.listener.load_state_dict(listener)

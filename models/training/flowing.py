@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from riverrun.models.training.loop import Crew, Optimizer, average, follow, gradients, shared
+from riverrun.models.training.loop import Crew, Optimizer, average, follow, gradients, restore, shared, states
 from riverrun.models.video import causal
 from riverrun.models.video.lite import ShowLiteNet
+from riverrun.models.video.rflow import by_frame, shifted
 
 CLEAN = 0.5  # share of the chunks before the last that are clean
+PARTS = ("model", "average", "optimizer")  # of a course, that are saved
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,11 @@ class Course:
 
     def state(self) -> dict[str, Any]:
         """What resuming needs."""
-        return {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
+        return states(self, *PARTS)
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
-        for name in ("model", "average", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
+        restore(self, state, *PARTS)
 
     def step(self, batch: Reel, rate: float) -> dict[str, Tensor]:
         """Learn from a batch at a share of the peak rate; give what was measured."""
@@ -130,14 +127,14 @@ def losses(model: ShowLiteNet, batch: Reel, recipe: Recipe) -> tuple[Tensor, Ten
         clean = batch.latents[:, k]
         noisy = torch.rand(b, device=device) >= CLEAN * (k < chunks - 1)
         time = torch.randn(b, device=device).sigmoid()
-        time = shifted(time, model.config.shift) * noisy
+        time = shifted(time, model.config.shift, 1.0) * noisy
         each = time[:, None].repeat(1, frames)
         if k == 0:
             each[:, 0] *= ~given
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.half):
             caption = model.read(batch.captions[:, k], silent)
             noise = torch.randn_like(clean)
-            x = torch.lerp(clean, noise, each[:, None, :, None, None])
+            x = torch.lerp(clean, noise, by_frame(each))
             if k == 0:
                 x[given, :, 0] = batch.pictures[given, 0]
             velocity, fresh = model.velocity(x, each, caption, past, remember=True)
@@ -152,11 +149,6 @@ def losses(model: ShowLiteNet, batch: Reel, recipe: Recipe) -> tuple[Tensor, Ten
         past = causal.commit(past, fresh, model.config.window)
     assert first is not None
     return first, torch.stack(later).mean() if later else None
-
-
-def shifted(time: Tensor, ratio: float) -> Tensor:
-    """Times moved towards noise. Source: arXiv 2403.03206, 5.3.2."""
-    return ratio * time / (1 + (ratio - 1) * time)
 
 
 def train(

@@ -16,7 +16,17 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from riverrun.models.layers.spectra import Spectra
 from riverrun.models.speech.aligner import MARKS, PHONES
 from riverrun.models.training.alignments import Timing
-from riverrun.models.training.loop import OTHER, Crew, Optimizer, average, follow, gradients, shared
+from riverrun.models.training.loop import (
+    OTHER,
+    Crew,
+    Optimizer,
+    average,
+    follow,
+    gradients,
+    restore,
+    shared,
+    states,
+)
 from riverrun.models.training.pitch import contour
 from riverrun.models.voice.listener import Listener, ListenerConfig, mel, power, pressed
 
@@ -26,6 +36,7 @@ LEVELS = (-24.0, 12.0)  # dB that clips are made louder
 NARROW, CUTS = 0.35, (3_400.0, 11_000.0)  # share of clips that lose what lies above a frequency, in Hz
 CHECKED = 32  # crops of held-out speech that are listened to whenever weights are written
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+PARTS = ("model", "average", "learning")  # of a course, that are saved
 
 
 @dataclass(frozen=True)
@@ -189,16 +200,11 @@ class Course:
 
     def state(self) -> dict[str, Any]:
         """What resuming needs."""
-        return {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "learning": self.learning.state_dict(),
-        }
+        return states(self, *PARTS)
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
-        for name in ("model", "average", "learning"):
-            getattr(self, name).load_state_dict(state[name])
+        restore(self, state, *PARTS)
 
     def step(self, drawn: Batch, rate: float) -> dict[str, Tensor]:
         """Learn from one batch at a share of the peak rate; give what was measured."""

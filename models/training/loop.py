@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -230,6 +230,17 @@ class Course(Protocol[M]):
     def state(self) -> dict[str, Any]: ...
 
     def resume(self, state: dict[str, Any]) -> None: ...
+
+
+def states(course: object, *names: str) -> dict[str, Any]:
+    """What resuming needs of some parts of a course."""
+    return {name: getattr(course, name).state_dict() for name in names}
+
+
+def restore(course: object, state: Mapping[str, Any], *names: str) -> None:
+    """Go on from what `states` gave."""
+    for name in names:
+        getattr(course, name).load_state_dict(state[name])
 
 
 def follow(

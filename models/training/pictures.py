@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from riverrun.models.training.loop import Crew, Optimizer, average, follow, gradients, shared
+from riverrun.models.training.loop import Crew, Optimizer, average, follow, gradients, restore, shared, states
 from riverrun.models.video.pixels import to_pixels
 from riverrun.models.video.vae import VideoVae
 
 SCALES = 3  # at which pictures are compared, each half the one before
 SURE = -6.0  # logarithm of the variance of latents at first: noise would keep a new decoder from learning
 EDGES = 1.0  # weight of differences of neighbouring pixels
+PARTS = ("model", "average", "optimizer")  # of a course, that are saved
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,11 @@ class Course:
 
     def state(self) -> dict[str, Any]:
         """What resuming needs."""
-        parts: dict[str, Any] = {"model": self.model, "average": self.average, "optimizer": self.optimizer}
-        return {name: part.state_dict() for name, part in parts.items()}
+        return states(self, *PARTS)
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
-        for name in ("model", "average", "optimizer"):
-            getattr(self, name).load_state_dict(state[name])
+        restore(self, state, *PARTS)
 
     def step(self, frames: Tensor, rate: float) -> dict[str, Tensor]:
         """Learn from groups of pictures at a share of the peak rate; give what was measured.  # [b, f, y, x, 3]"""

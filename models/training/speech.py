@@ -15,13 +15,14 @@ from riverrun.models.layers.spectra import spectra
 from riverrun.models.speech.frames import FrameDecoder
 from riverrun.models.speech.vae import WaveVae, spread
 from riverrun.models.training.adversary import Judges, alike, deceived, judged
-from riverrun.models.training.loop import OTHER, Crew, average, follow, gradients, shared
+from riverrun.models.training.loop import OTHER, Crew, average, follow, gradients, restore, shared, states
 from riverrun.models.training.losses import Pesq
 from riverrun.models.training.spectral import Spectral
 
 PRESSURE = (math.log(0.001), math.log(3.0))  # bounds of the logarithm of the information's weight
 STEP = 240  # samples between complex spectra
 MEL, WEIGHED, COMPLEX, FOOLED, ALIKE = 15.0, 4.0, 20.0, 2.0, 20.0  # weights of the losses
+PARTS = ("model", "average", "judges", "learning", "judging")  # of a course, that are saved
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,12 @@ class Course:
 
     def state(self) -> dict[str, Any]:
         """What resuming needs."""
-        parts: dict[str, Any] = {"model": self.model, "average": self.average, "judges": self.judges,
-                                 "learning": self.learning, "judging": self.judging}  # fmt: skip
-        states = {name: part.state_dict() for name, part in parts.items()}
-        return {**states, "pressure": self.pressure, "together": self.together, "usual": self.usual}
+        parts = states(self, *PARTS)
+        return {**parts, "pressure": self.pressure, "together": self.together, "usual": self.usual}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
-        for name in ("model", "average", "judges", "learning", "judging"):
-            getattr(self, name).load_state_dict(state[name])
+        restore(self, state, *PARTS)
         self.pressure, self.together, self.usual = state["pressure"], state["together"], state["usual"]
 
     def step(self, sound: Tensor, rate: float, judging: bool) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from riverrun.models.video.temporal import CausalConv3d, ResBlock, TemporalConfi
 
 LOUD = 4.0  # times the deviation of latents, of the constant: what is told wrong by the norm falls with its square
 OFFSET, SPREAD = 4.0, 1.5  # where SiLU is nearly straight, and how much of it is used
+SURE = -6.0  # logarithm of the variance of latents: noise would keep a new decoder from learning
 REST = 0.02  # of the weights drawn at random that stays, so that all channels can learn
 
 
@@ -77,6 +78,8 @@ def _hold_in(vae: TemporalVae, config: TemporalConfig, loud: float) -> None:
         clear(conv, own)
         for i in own:
             tap(conv, i, i)
+    assert vae.quant_conv.conv.bias is not None
+    vae.quant_conv.conv.bias[config.latent :] = SURE
 
 
 def _hold_out(vae: TemporalVae, config: TemporalConfig, loud: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models.training.loop import Crew, Optimizer, average, follow, gradients, restore, shared, states
@@ -18,7 +18,6 @@ from riverrun.models.video.pixels import to_pixels
 from riverrun.models.video.vae import VideoVae
 
 SCALES = 3  # at which pictures are compared, each half the one before
-SURE = -6.0  # logarithm of the variance of latents at first: noise would keep a new decoder from learning
 EDGES = 1.0  # weight of differences of neighbouring pixels
 PARTS = ("model", "average", "optimizer")  # of a course, that are saved
 
@@ -49,9 +48,6 @@ class Course:
     def __init__(self, model: VideoVae, recipe: Recipe, crew: Crew, still: bool) -> None:
         self.model, self.recipe, self.crew = shared(model.to(crew.device), crew).train(), recipe, crew
         self.still = still
-        told = self.model.temporal_vae.quant_conv.conv.bias
-        assert told is not None
-        nn.init.constant_(told.data[model.config.temporal.latent :], SURE)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
         self.optimizer = Optimizer(self.model.spatial_vae if still else self.model, recipe.rate)
 

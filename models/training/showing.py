@@ -95,6 +95,7 @@ def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
     net = begun(plan, base)
     if plan.stills.minutes:
         learn_pictures(net, plan, plan.stills, bank, out / "stills", crew, not fresh, still=True)
+    if plan.stills.minutes or plan.weights is None:
         learn_to_hold(net, plan, bank)
     if plan.autoencoder.minutes:
         learn_pictures(net, plan, plan.autoencoder, bank, out / "autoencoder", crew, not fresh)

@@ -20,6 +20,13 @@ def read(kind: type[T], config: Path) -> T:
         raise ModelError(f"{config} is not a training config: {error}") from error
 
 
+def beginning(weights: str | None, base: Path, minutes: float, what: str) -> Path | None:
+    """The weights that a run begins with, if any. Raises ModelError if it has none, and no minutes to learn `what`."""
+    if weights is None and not minutes:
+        raise ModelError(f"{what} has 0 minutes and nothing to begin with: add minutes, or weights = ...")
+    return None if weights is None else base / weights
+
+
 def shortened(plan: T, parts: Sequence[str], minutes: float) -> T:
     """The same with other minutes for all of its parts together, shared out as before."""
     recipes: dict[str, Any] = {name: getattr(plan, name) for name in parts}

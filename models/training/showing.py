@@ -109,13 +109,9 @@ def begun(plan: Plan, base: Path) -> ShowLiteNet:
     """The networks as a run begins. Raises ModelError if its weights do not fit, or it needs some and has none."""
     torch.manual_seed(plan.seed)
     net = ShowLiteNet(plan.config)
-    if plan.weights is None:
-        if not plan.autoencoder.minutes:
-            raise ModelError(
-                "the autoencoder has 0 minutes and nothing to begin with: add minutes, or weights = ..."
-            )
+    path = plans.beginning(plan.weights, base, plan.autoencoder.minutes, "the autoencoder")
+    if path is None:
         return net
-    path = base / plan.weights
     header, tensors = checkpoint.read(path)
     alone = header.get(checkpoint.KIND) == KIND
     checkpoint.fill(net.vae if alone else net, tensors, path)

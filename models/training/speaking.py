@@ -109,13 +109,9 @@ def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
 def begun(plan: Plan, base: Path) -> SpeakLiteNet:
     """The networks as a run begins. Raises ModelError if its weights do not fit, or it needs some and has none."""
     net = SpeakLiteNet(plan.chunks, plan.frames)
-    if plan.weights is None:
-        if not plan.autoencoder.minutes:
-            raise ModelError(
-                "the autoencoder has 0 minutes and nothing to begin with: add minutes, or weights = ..."
-            )
+    path = plans.beginning(plan.weights, base, plan.autoencoder.minutes, "the autoencoder")
+    if path is None:
         return net
-    path = base / plan.weights
     header, tensors = checkpoint.read(path)
     if header.get(checkpoint.KIND) == autoencoder.KIND:
         checkpoint.fill(net.vae, tensors, path)

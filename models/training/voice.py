@@ -92,13 +92,9 @@ def begun(plan: Plan, base: Path) -> Converter:
     """The networks as a run begins. Raises ModelError if its weights do not fit, or it needs some and has none."""
     torch.manual_seed(plan.seed)
     net = Converter(plan.converter)
-    if plan.weights is None:
-        if not plan.listening.minutes:
-            raise ModelError(
-                "listening has 0 minutes and nothing to begin with: add minutes, or weights = ..."
-            )
+    path = plans.beginning(plan.weights, base, plan.listening.minutes, "listening")
+    if path is None:
         return net
-    path = base / plan.weights
     header, tensors = checkpoint.read(path)
     if header.get(checkpoint.KIND) == KIND:
         checkpoint.fill(net.listener, tensors, path)

@@ -11,13 +11,7 @@ from numpy.typing import NDArray
 from riverrun.media.errors import CorruptMedia, UnsupportedMedia
 from riverrun.media.writer import part_of, writing
 
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "WEBP",
-    "GIF",
-    "BMP",
-)  # that are looked for; of a moving one, its first picture counts
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # that are read; of a moving one, its first picture
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # that are written
 MOST = 20_000_000  # pixels
 Pixels = NDArray[np.uint8]

@@ -14,7 +14,7 @@ from riverrun.media.codecs import BT709, even, frames
 from riverrun.media.errors import CorruptMedia, UnsupportedMedia
 from riverrun.media.limits import DEFAULT, Limits
 from riverrun.media.reader import Source, opened
-from riverrun.media.writer import part_of, writing
+from riverrun.media.writer import abandon, part_of, writing
 
 HOP = 16  # frames of a chunk that is read
 RATES = range(1, 241)  # frames a second that are read
@@ -83,15 +83,7 @@ class VideoWriter:
 
     def discard(self) -> None:
         """Leave nothing behind. Twice is once."""
-        import av
-
-        if container := getattr(self, "container", None):
-            try:
-                container.close()
-            except (av.FFmpegError, OSError):
-                pass  # of a file that is deleted next
-        if self.part:
-            self.part.unlink(missing_ok=True)
+        abandon(getattr(self, "container", None), self.part)
 
 
 def tagged(title: str, settings: Mapping[str, Any] | None) -> dict[str, str]:

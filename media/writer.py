@@ -247,15 +247,7 @@ class Writer:
 
     def discard(self) -> None:
         """Leave nothing behind. Twice is once."""
-        import av
-
-        if container := getattr(self, "container", None):
-            try:
-                container.close()
-            except (av.FFmpegError, OSError) as error:
-                log.info("closing an abandoned file: %s", error)
-        if self.part is not None:
-            self.part.unlink(missing_ok=True)
+        abandon(getattr(self, "container", None), self.part)
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
@@ -274,6 +266,19 @@ def writing(name: object) -> "Iterator[None]":
     except (av.FFmpegError, OSError, ValueError) as error:
         text = getattr(error, "strerror", None) or str(error)
         raise UnsupportedMedia(f"{name} cannot be written: {text}") from error
+
+
+def abandon(container: Any, part: Path | None) -> None:
+    """Close a container that will not be finished, if there is one, and remove its file. Twice is once."""
+    import av
+
+    if container:
+        try:
+            container.close()
+        except (av.FFmpegError, OSError) as error:
+            log.info("closing an abandoned file: %s", error)
+    if part is not None:
+        part.unlink(missing_ok=True)
 
 
 def part_of(path: Path) -> Path:

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from riverrun.streaming.hub import Hub
 
 FIRST = 1.0  # seconds within which the first pictures are due
-LEAD = (
-    86_400.0  # seconds that pictures may be ahead as the engine's clock sees it: what was seen tells better
-)
+LEAD = 86_400.0  # seconds that the engine's clock lets pictures be ahead: `until` tells better
 KEPT = 256  # prompts whose ticks are remembered
 STEPS = 64  # the most evaluations a chunk that may be asked for
 CHANGE = ("prompt", "seconds")  # what may change on the way

@@ -14,10 +14,7 @@ from riverrun.models.training.world.colors import COLORS, LIGHTS, NEAR
 from riverrun.models.training.world.sprites import Bank
 
 Floats = NDArray[np.float32]
-MIDDLING, DIM = (
-    486,
-    330,
-)  # the sum of red, green and blue of what is in the middle, below which it is dusk, night
+MIDDLING, DIM = 486, 330  # red + green + blue in the middle, below which it is dusk, night
 SMALLEST = 0.012  # of the picture, that a patch of a shape covers
 OUTLINE = 24  # pixels, of the squares in which outlines are compared
 TURNS = 20  # in which outlines, and sprites that turn, are tried

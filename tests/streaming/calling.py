@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -191,8 +191,11 @@ class Caller:
                 frame = await track.recv()
             except MediaStreamError:
                 return
-            data = frame.to_ndarray().reshape(-1, 2).mean(1, keepdims=True).astype(np.float32) / 32768
-            self.heard.append((frame.pts, data))
+            self._take(frame)
+
+    def _take(self, frame: Any) -> None:
+        data = frame.to_ndarray().reshape(-1, 2).mean(1, keepdims=True).astype(np.float32) / 32768
+        self.heard.append((frame.pts, data))
 
     async def close(self) -> None:
         for task in self.tasks:
@@ -215,6 +218,15 @@ async def caller(
             yield peer
         finally:
             await peer.close()
+
+
+async def until(true: Callable[[], object], wait: float) -> None:
+    """Until something is true, for so many seconds at most."""
+    for _ in range(int(wait / 0.02)):
+        if true():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it never came about")
 
 
 def murmur(seconds: float, channels: int = 1) -> Audio:

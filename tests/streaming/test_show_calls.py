@@ -2,20 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from aiortc import RTCRtpSender
-from aiortc.mediastreams import MediaStreamError
 
 from riverrun.models.contract import StreamModel
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.show import Show
 from tests.models.toys import Painter, Smooth
+from tests.streaming import calling
 from tests.streaming.calling import SDP, Caller, loopback
 from tests.streaming.lines import freed
 from tests.streaming.serving import call, server
@@ -26,6 +27,7 @@ __all__ = ["loopback"]
 pytestmark = pytest.mark.anyio
 LOCAL = {"hosts": ["127.0.0.1"], "ice_timeout": 60}
 WAIT = 30.0  # seconds, that a busy machine may take
+until = partial(calling.until, wait=WAIT)
 At = tuple[str, Hub]
 
 
@@ -43,13 +45,8 @@ class Viewer(Caller):
         super().__init__(at, client)
         self.seen: list[tuple[float, float, str]] = []
 
-    async def _hear(self, track: Any) -> None:
-        while True:
-            try:
-                frame = await track.recv()
-            except MediaStreamError:
-                return
-            self.seen.append((time.monotonic(), frame.time, colour(frame.to_ndarray(format="rgb24"))))
+    def _take(self, frame: Any) -> None:
+        self.seen.append((time.monotonic(), frame.time, colour(frame.to_ndarray(format="rgb24"))))
 
     def colours(self) -> list[str]:
         """Those that were seen, each once, in their order."""
@@ -80,14 +77,6 @@ async def watching(at: str, codec: str = "VP8", **values: Any) -> AsyncIterator[
         opened = await peer.told_of("opened", WAIT)
         assert opened["rate"] == 12
         yield peer
-
-
-async def until(true: Callable[[], object], wait: float = WAIT) -> None:
-    for _ in range(int(wait / 0.02)):
-        if true():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it never came about")
 
 
 @pytest.mark.parametrize("codec", ["VP8", "H264"])

@@ -1,8 +1,9 @@
 """Speech in calls: text on the data channel is heard, cleared and ended; and others hear what any session says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from riverrun.streaming.hub import Hub
 from riverrun.streaming.webrtc import Spoken
 from tests.models.speech.small import small
 from tests.models.toys import Smooth
+from tests.streaming import calling
 from tests.streaming.calling import RATE, SDP, Caller, caller, loopback, murmur, shift
 from tests.streaming.lines import freed
 from tests.streaming.serving import Audio, call, dial, server
@@ -28,6 +30,7 @@ LOCAL = {"hosts": ["127.0.0.1"], "ice_timeout": 60}
 LONG = "This is one of many sentences that are all alike. " * 40
 QUICK = {"steps": 1}  # so that a busy machine is no slower than speech
 WAIT = 60.0  # seconds, that a busy machine may take
+until = partial(calling.until, wait=WAIT)
 At = tuple[str, Hub]
 
 
@@ -59,14 +62,6 @@ async def hearing(at: str, name: str) -> AsyncIterator[Caller]:
         reply = await peer.post(f"/v1/whep/{name}")
         assert reply.status_code == 201, reply.text
         yield peer
-
-
-async def until(true: Callable[[], object], wait: float = WAIT) -> None:
-    for _ in range(int(wait / 0.02)):
-        if true():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it never came about")
 
 
 def loud(peer: Caller) -> float:

@@ -108,7 +108,7 @@ def test_a_bank_is_the_same_after_it_was_saved(tmp_path: Path) -> None:
 
 
 def test_a_bank_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="build them once"):
+    with pytest.raises(ModelError, match="draw them once"):
         sprites.load(tmp_path / "bank.npz")
     with pytest.raises(ModelError, match="no sprite is called 'yeti'"):
         BANK.find("yeti")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import adaptive_max_pool2d, pad
 
 from riverrun.models import checkpoint
 from riverrun.models.training.flowing import Reel
@@ -22,9 +23,11 @@ from riverrun.models.video.vae import VideoVae
 from riverrun.models.video.words import Vocabulary
 
 Frames = NDArray[np.uint8]
+Times = NDArray[np.float64]
 LATEST = 3.0  # seconds into a story at which it is looked at first
 WORDINGS = 3  # captions of each scene
 REEL = 64  # stories in a file
+UNLIKE = 12  # of 255, that a thing differs from what is behind it
 
 
 class Groups(torch.utils.data.IterableDataset[Frames]):
@@ -68,7 +71,8 @@ def reel(net: ShowLiteNet, bank: sprites.Bank, seeds: Sequence[int], chunks: int
     """Stories as the transformer learns them."""
     config, words = net.config, Vocabulary(net.config.words)
     hop, rate = config.vae.group, config.rate
-    latents, pictures, captions = (
+    latents, pictures, covers, captions = (
+        [],
         [],
         [],
         torch.zeros(len(seeds), chunks, WORDINGS, config.most, dtype=torch.int16),
@@ -76,8 +80,10 @@ def reel(net: ShowLiteNet, bank: sprites.Bank, seeds: Sequence[int], chunks: int
     for n, seed in enumerate(seeds):
         rng = np.random.default_rng([seed, 1])
         story, start, scenes = told(seed, bank, chunks, hop / rate)
-        frames = Renderer(story, bank, config.size[0]).frames(start + np.arange(chunks * hop) / rate)
+        times = start + np.arange(chunks * hop) / rate
+        frames = Renderer(story, bank, config.size[0]).frames(times)
         latents.append(encoded(net.vae, frames, hop))
+        covers.append(covered(story, bank, frames, times, net.vae))
         pictures.append(encoded(net.vae, frames[::hop], 1)[:, :, 0])
         for scene in set(scenes):
             for w in range(WORDINGS):
@@ -85,7 +91,23 @@ def reel(net: ShowLiteNet, bank: sprites.Bank, seeds: Sequence[int], chunks: int
                 for k in range(chunks):
                     if scenes[k] == scene:
                         captions[n, k, w, : len(numbers)] = torch.tensor(numbers, dtype=torch.int16)
-    return Reel(torch.stack(latents).half().cpu(), torch.stack(pictures).half().cpu(), captions)
+    half = (torch.stack(part).half().cpu() for part in (latents, pictures))
+    return Reel(*half, torch.stack(covers), captions)
+
+
+def covered(story: Story, bank: sprites.Bank, frames: Frames, times: Times, vae: VideoVae) -> Tensor:
+    """Where latents of groups of pictures show things: where pictures differ from those of the background alone.
+
+    A group is filled up at its front, as the autoencoder does, so that its first latent may be of one picture.
+    Shapes: frames `[(k f), y, x, 3]` at as many times, in seconds; gives `[k, f', y', x']`, uint8.
+    """
+    bare = replace(story, scenes=tuple(replace(scene, things=()) for scene in story.scenes))
+    ground = Renderer(bare, bank, frames.shape[1]).frames(times)
+    config, factor = vae.config, vae.config.temporal.factor
+    differs = torch.from_numpy((np.abs(frames.astype(np.int16) - ground).max(-1) > UNLIKE).astype(np.float32))
+    cells = adaptive_max_pool2d(differs, config.size(config.group, *frames.shape[1:3])[1:])
+    groups = pad(cells.unflatten(0, (-1, config.group)), (0, 0, 0, 0, -config.group % factor, 0))
+    return groups.unflatten(1, (-1, factor)).amax(2).to(torch.uint8)
 
 
 def encoded(vae: VideoVae, frames: Frames, group: int) -> Tensor:

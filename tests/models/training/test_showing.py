@@ -17,10 +17,13 @@ from riverrun.models.speech.talk import talk
 from riverrun.models.training import flowing, pictures, showing, stories
 from riverrun.models.training.holding import hold
 from riverrun.models.training.loop import Alone
+from riverrun.models.training.world.motion import story_places
 from riverrun.models.training.world.render import Renderer
+from riverrun.models.training.world.scenes import Camera, Story
 from riverrun.models.video import lite
 from riverrun.models.video.lite import ShowLiteNet
 from tests.models.pictures import bank
+from tests.models.video import shows
 from tests.models.video.shows import config
 
 CPU = Alone(torch.device("cpu"))
@@ -128,7 +131,10 @@ def test_a_transformer_learns_a_story() -> None:
     recipe = flowing.Recipe(rate=5e-3, silent=0.0, given=0.0)
     course = flowing.Course(net, recipe, CPU)
     latents = torch.randn(1, 2, *net.latent).expand(8, -1, -1, -1, -1, -1)
-    reel = flowing.Reel(latents, latents[:, :, :, 0], torch.tensor([[[1, 2], [3, 4]]]).expand(8, -1, -1))
+    covers = torch.zeros(*latents.shape[:2], *latents.shape[3:], dtype=torch.uint8)
+    reel = flowing.Reel(
+        latents, latents[:, :, :, 0], covers, torch.tensor([[[1, 2], [3, 4]]]).expand(8, -1, -1)
+    )
     found = [course.step(reel, 1.0) for _ in range(40)]
     for name in ("first", "later"):
         early, late = (
@@ -155,6 +161,46 @@ def test_reels_hold_what_stories_show_and_what_they_say(base: Path) -> None:
         changed = [k for k in range(1, 3) if scenes[k] != scenes[k - 1]]
         for k in range(1, 3):
             assert torch.equal(reel.captions[n, k], reel.captions[n, k - 1]) == (k not in changed)
+
+
+def test_covers_are_where_things_are() -> None:
+    net = ShowLiteNet(PLAN.config)
+    times, found = np.arange(18) / 12, []
+    for seed in range(6):
+        story = stories.draw_story(seed, "train", BANK)
+        still = replace(story.scenes[0], light="day", camera=Camera("still", 0.0))
+        frames = Renderer(still, BANK, 16).frames(times)
+        covers = stories.covered(Story((still,)), BANK, frames, times, net.vae)
+        assert covers.shape == (2, *net.latent[1:])
+        places = [(t, place) for t in (0, 9) for place in story_places(Story((still,)), times[t])[0]]
+        for t, place in places:
+            row, column = (int(where * 4) for where in (place.y, place.x))
+            if place.opacity == 1 and 0 <= row < 4 and 0 <= column < 4:
+                found.append(int(covers[t // 9, 0, row, column]))
+        bare = replace(still, things=())
+        ground = Renderer(bare, BANK, 16).frames(times)
+        assert not stories.covered(Story((bare,)), BANK, ground, times, net.vae).any()
+    assert len(found) > 8 and np.mean(found) > 0.9, "but for holes in the middle of things"
+
+
+def test_losses_weigh_things_more() -> None:
+    net = shows.net()
+    latents = torch.randn(4, 1, *net.latent)
+    half = torch.zeros(4, 1, *net.latent[1:])
+    half[..., :2] = 1
+    captions = torch.tensor([[[1, 2]]]).expand(4, -1, -1)
+
+    def loss(covers: torch.Tensor, things: float) -> float:
+        torch.manual_seed(1)
+        reel = flowing.Reel(latents, latents[:, :, :, 0], covers, captions)
+        return float(flowing.losses(net, reel, flowing.Recipe(things=things))[0])
+
+    plain = loss(half, 0.0)
+    one, other = loss(half, 3.0), loss(1 - half, 3.0)
+    assert one != pytest.approx(plain) and loss(torch.ones_like(half), 3.0) == pytest.approx(plain)
+    share = half.mean().item()
+    whole = one * (1 + 3 * share) + other * (1 + 3 * (1 - share))
+    assert whole == pytest.approx(5 * plain), "what one leaves out is in the other"
 
 
 def test_scenes_change_where_a_chunk_begins() -> None:

@@ -2,10 +2,12 @@
 
 Chunks are learned one after another, each with what it remembers of those before, as they are made: some of those are
 clean, and others at noise of their own (diffusion forcing, arXiv 2407.01392), so that what is made of what was made
-before need not be perfect.
+before need not be perfect. At last guidance may be folded in: a network learns to do in one evaluation
+what the network that it begins as does in two (arXiv 2210.03142).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from riverrun.models.state import State
 from riverrun.models.training.loop import Crew, Optimizer, average, follow, gradients, restore, shared, states
 from riverrun.models.video import causal
 from riverrun.models.video.lite import ShowLiteNet
 from riverrun.models.video.rflow import by_frame, shifted
+from riverrun.models.video.timeline import Memory
 
 CLEAN = 0.5  # share of the chunks before the last that are clean
 PARTS = ("model", "average", "optimizer")  # of a course, that are saved
@@ -30,8 +34,9 @@ class Recipe:
 
     Units: `minutes` of wall clock (or `steps`, whichever ends first); `batch` stories a step and process. Shares of
     stories learn without a caption (`silent`), and with the first latent given (`given`). Where things are the loss
-    weighs 1 + `things`: they cover little of a picture, and most of what is said is about them. With `half` layers
-    compute in bfloat16.
+    weighs 1 + `things`: they cover little of a picture, and most of what is said is about them. With `guidance` other
+    than 1 velocities are learned that go as far beyond those without a caption, of the weights that a run begins with,
+    and all stories have their caption. With `half` layers compute in bfloat16.
     """
 
     minutes: float = 60
@@ -41,6 +46,7 @@ class Recipe:
     silent: float = 0.1
     given: float = 0.15
     things: float = 0.0
+    guidance: float = 1.0
     half: bool = False
     ema: float = 0.999
     seed: int = 0
@@ -99,18 +105,21 @@ class Course:
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
         self.learned = torch.nn.ModuleList([self.model.text, self.model.dit])
         self.optimizer = Optimizer(self.learned, recipe.rate)
+        guided = recipe.guidance != 1
+        self.teacher = deepcopy(self.model).eval().requires_grad_(False) if guided else None
+        self.parts = (*PARTS, "teacher") if guided else PARTS
 
     def state(self) -> dict[str, Any]:
         """What resuming needs."""
-        return states(self, *PARTS)
+        return states(self, *self.parts)
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
-        restore(self, state, *PARTS)
+        restore(self, state, *self.parts)
 
     def step(self, batch: Reel, rate: float) -> dict[str, Tensor]:
         """Learn from a batch at a share of the peak rate; give what was measured."""
-        first, later = losses(self.model, batch, self.recipe)
+        first, later = losses(self.model, batch, self.recipe, self.teacher)
         found = [loss for loss in (first, later) if loss is not None]
         torch.stack(found).sum().backward()
         average(gradients(self.learned), self.crew)
@@ -122,41 +131,63 @@ class Course:
         return {name: value.detach() for name, value in seen.items() if value is not None}
 
 
-def losses(model: ShowLiteNet, batch: Reel, recipe: Recipe) -> tuple[Tensor, Tensor | None]:
-    """How far velocities are off, squared: of first chunks, and of those after others, if any."""
+def losses(
+    model: ShowLiteNet, batch: Reel, recipe: Recipe, teacher: ShowLiteNet | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """How far velocities are off, squared: of first chunks, and of those after others, if any.
+
+    Off from the way to the data or, with a `teacher`, from its velocities with the recipe's guidance.
+    """
     b, chunks, _, frames = batch.latents.shape[:4]
     device = batch.latents.device
     past = causal.start(model.dit, b, model.places)
-    silent = torch.rand(b, device=device) < recipe.silent
+    known = causal.start(model.dit, b, model.places)  # what the teacher remembers
+    silent = torch.rand(b, device=device) < recipe.silent * (teacher is None)
     given = torch.rand(b, device=device) < recipe.given
-    first: Tensor | None = None
-    later = list[Tensor]()
+    found = list[Tensor]()
     for k in range(chunks):
-        clean = batch.latents[:, k]
-        noisy = torch.rand(b, device=device) >= CLEAN * (k < chunks - 1)
-        time = torch.randn(b, device=device).sigmoid()
-        time = shifted(time, model.config.shift, 1.0) * noisy
-        each = time[:, None].repeat(1, frames)
-        if k == 0:
-            each[:, 0] *= ~given
+        clean, captions = batch.latents[:, k], batch.captions[:, k]
+        each = _times(recipe, model.config.shift, given, frames, first=k == 0, last=k == chunks - 1)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.half):
-            caption = model.read(batch.captions[:, k], silent)
             noise = torch.randn_like(clean)
-            x = torch.lerp(clean, noise, by_frame(each))
+            x, target = torch.lerp(clean, noise, by_frame(each)), clean - noise
             if k == 0:
                 x[given, :, 0] = batch.pictures[given, 0]
-            velocity, fresh = model.velocity(x, each, caption, past, remember=True)
-        off = (velocity.float() - (clean - noise)).square().mean(1)
+            velocity, fresh = model.velocity(x, each, model.read(captions, silent), past, remember=True)
+            past = causal.commit(past, _there(fresh), model.config.window)
+            if teacher:
+                target, fresh = _guided(teacher, recipe.guidance, x, each, captions, known)
+                known = causal.commit(known, fresh, model.config.window)
+        off = (velocity.float() - target.float()).square().mean(1)
         weight = (1 + recipe.things * batch.covers[:, k]) * by_frame(each > 0)[:, 0]
-        loss = (off * weight).sum() / weight.sum().clamp_min(1)
-        if k == 0:
-            first = loss
-        else:
-            later.append(loss)
-        assert fresh is not None
-        past = causal.commit(past, fresh, model.config.window)
-    assert first is not None
-    return first, torch.stack(later).mean() if later else None
+        found.append((off * weight).sum() / weight.sum().clamp_min(1))
+    return found[0], torch.stack(found[1:]).mean() if found[1:] else None
+
+
+def _times(recipe: Recipe, shift: float, given: Tensor, frames: int, first: bool, last: bool) -> Tensor:
+    """From 0, clean, to 1: of chunks before the last some are clean, as is the frame that is given.  # [b, f]"""
+    time = shifted(torch.randn(len(given), device=given.device).sigmoid(), shift, 1.0)
+    time = time * (torch.rand(len(given), device=given.device) >= (0.0 if last else CLEAN))
+    each = time[:, None].repeat(1, frames)
+    if first:
+        each[:, 0] *= ~given
+    return each
+
+
+@torch.no_grad()
+def _guided(
+    teacher: ShowLiteNet, strength: float, x: Tensor, each: Tensor, captions: Tensor, past: State
+) -> tuple[Tensor, Memory]:
+    """A network's velocities as far beyond those without a caption, and what it remembers of the chunk."""
+    mute = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    with_, fresh = teacher.velocity(x, each, teacher.read(captions), past, remember=True)
+    without, _ = teacher.velocity(x, each, teacher.read(captions, mute), past)
+    return without + strength * (with_ - without), _there(fresh)
+
+
+def _there(fresh: Memory | None) -> Memory:
+    assert fresh is not None, "it was asked to remember"
+    return fresh
 
 
 def train(

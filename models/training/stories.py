@@ -91,8 +91,8 @@ def reel(net: ShowLiteNet, bank: sprites.Bank, seeds: Sequence[int], chunks: int
                 for k in range(chunks):
                     if scenes[k] == scene:
                         captions[n, k, w, : len(numbers)] = torch.tensor(numbers, dtype=torch.int16)
-    half = (torch.stack(part).half().cpu() for part in (latents, pictures))
-    return Reel(*half, torch.stack(covers), captions)
+    half = [torch.stack(part).half().cpu() for part in (latents, pictures)]
+    return Reel(half[0], half[1], torch.stack(covers), captions)
 
 
 def covered(story: Story, bank: sprites.Bank, frames: Frames, times: Times, vae: VideoVae) -> Tensor:
@@ -107,7 +107,8 @@ def covered(story: Story, bank: sprites.Bank, frames: Frames, times: Times, vae:
     differs = torch.from_numpy((np.abs(frames.astype(np.int16) - ground).max(-1) > UNLIKE).astype(np.float32))
     cells = adaptive_max_pool2d(differs, config.size(config.group, *frames.shape[1:3])[1:])
     groups = pad(cells.unflatten(0, (-1, config.group)), (0, 0, 0, 0, -config.group % factor, 0))
-    return groups.unflatten(1, (-1, factor)).amax(2).to(torch.uint8)
+    covers: Tensor = groups.unflatten(1, (-1, factor)).amax(2)
+    return covers.to(torch.uint8)
 
 
 def encoded(vae: VideoVae, frames: Frames, group: int) -> Tensor:

@@ -19,8 +19,8 @@ from riverrun.models.training.holding import hold
 from riverrun.models.training.loop import Alone
 from riverrun.models.training.world.motion import story_places
 from riverrun.models.training.world.render import Renderer
-from riverrun.models.training.world.scenes import Camera, Story
-from riverrun.models.video import lite
+from riverrun.models.training.world.scenes import Camera, Story, draw_story
+from riverrun.models.video import causal, lite
 from riverrun.models.video.lite import ShowLiteNet
 from tests.models.pictures import bank
 from tests.models.video import shows
@@ -167,7 +167,7 @@ def test_covers_are_where_things_are() -> None:
     net = ShowLiteNet(PLAN.config)
     times, found = np.arange(18) / 12, []
     for seed in range(6):
-        story = stories.draw_story(seed, "train", BANK)
+        story = draw_story(seed, "train", BANK)
         still = replace(story.scenes[0], light="day", camera=Camera("still", 0.0))
         frames = Renderer(still, BANK, 16).frames(times)
         covers = stories.covered(Story((still,)), BANK, frames, times, net.vae)
@@ -181,6 +181,35 @@ def test_covers_are_where_things_are() -> None:
         ground = Renderer(bare, BANK, 16).frames(times)
         assert not stories.covered(Story((bare,)), BANK, ground, times, net.vae).any()
     assert len(found) > 8 and np.mean(found) > 0.9, "but for holes in the middle of things"
+
+
+def test_guidance_is_folded_into_one_evaluation() -> None:
+    net = shows.net().requires_grad_(True)
+    recipe = flowing.Recipe(rate=3e-3, given=0.0, guidance=3.0, ema=0.9)
+    latents = torch.randn(1, 2, *net.latent).expand(8, -1, -1, -1, -1, -1)
+    covers = torch.zeros(*latents.shape[:2], *latents.shape[3:])
+    reel = flowing.Reel(
+        latents, latents[:, :, :, 0], covers, torch.tensor([[[1, 2], [3, 4]]]).expand(8, -1, -1)
+    )
+    course = flowing.Course(net, recipe, CPU)
+    teacher = course.teacher
+    assert teacher is not None
+    found = [course.step(reel, 1.0) for _ in range(60)]
+    assert float(found[-1]["first"]) < 0.5 * float(found[0]["first"])
+    with torch.inference_mode():
+        x, time, words = torch.randn(2, *net.latent), torch.full((2, 3), 0.8), reel.captions[:2, 0]
+        past = causal.start(net.dit, 2, net.places)
+        made, with_, without = (
+            model.velocity(x, time, model.read(words, torch.tensor([mute] * 2)), past)[0]
+            for model, mute in ((net, False), (teacher, False), (teacher, True))
+        )
+        guided = without + 3 * (with_ - without)
+        assert (made - guided).norm() < 0.6 * (with_ - guided).norm(), "nearer to it than the teacher is"
+    again = flowing.Course(shows.net().requires_grad_(True), recipe, CPU)
+    again.resume(course.state())
+    assert again.teacher is not None
+    for name, value in again.teacher.state_dict().items():
+        assert torch.equal(value, teacher.state_dict()[name]), "a run goes on with the teacher it had"
 
 
 def test_losses_weigh_things_more() -> None:

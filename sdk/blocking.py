@@ -93,10 +93,23 @@ class Client:
         return self.do(self._async.voices())
 
     def add_voice(
-        self, name: str, sample: str | PathLike[str], *, consent: str | PathLike[str], language: str = "en-US"
+        self,
+        name: str,
+        sample: str | PathLike[str],
+        *,
+        consent: str | PathLike[str],
+        language: str = "en-US",
+        transcript: str = "",
     ) -> Voice:
         """Make a voice of a recording, under a consent in which its speaker agrees. As AsyncClient.add_voice."""
-        return self.do(self._async.add_voice(name, sample, consent=consent, language=language))
+        adding = self._async.add_voice(
+            name, sample, consent=consent, language=language, transcript=transcript
+        )
+        return self.do(adding)
+
+    def transcribe_voice(self, voice: str, transcript: str) -> Voice:
+        """Say, or correct, what is said in a voice's sample. As AsyncClient.transcribe_voice."""
+        return self.do(self._async.transcribe_voice(voice, transcript))
 
     def remove_voice(self, voice: str, *, withdraw: bool = False) -> None:
         """Erase a voice of yours, or `withdraw` its consent. As AsyncClient.remove_voice."""

@@ -47,7 +47,8 @@ class Model(TypedDict):
 class Voice(TypedDict):
     """A voice of a server: one that a model knows by name, or one of yours.
 
-    Units: `created_at` in seconds since 1970; `seconds` are kept of the `sample_seconds` that were sent.
+    Units: `created_at` in seconds since 1970; `seconds` are kept of the `sample_seconds` that were sent. `transcript`
+    is what is said in them, "" where this was not told.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Voice(TypedDict):
     created_at: NotRequired[int]
     seconds: NotRequired[float]
     sample_seconds: NotRequired[float]
+    transcript: NotRequired[str]
 
 
 class Found(TypedDict):
@@ -158,21 +160,36 @@ class AsyncClient:
         return found
 
     async def add_voice(
-        self, name: str, sample: str | PathLike[str], *, consent: str | PathLike[str], language: str = "en-US"
+        self,
+        name: str,
+        sample: str | PathLike[str],
+        *,
+        consent: str | PathLike[str],
+        language: str = "en-US",
+        transcript: str = "",
     ) -> Voice:
         """Make a voice of a recording; `consent` is one in which its speaker agrees, in a `language` such as "de-DE".
 
-        If the voice is not taken, the consent is not kept, either. Raises MediaError and InvalidRequest for what is
-        not usable, TooBig, Unreachable, AtCapacity, NotAllowed.
+        `transcript` is what is said in the recording, which some models need. If the voice is not taken, the consent is
+        not kept, either. Raises MediaError and InvalidRequest for what is not usable, TooBig, Unreachable, AtCapacity,
+        NotAllowed.
         """
         told = {"name": name, "language": language}
         agreed = str((await self._send(CONSENTS, "recording", consent, told))["id"])
         try:
-            told = {"name": name, "consent": agreed}
+            told = {"name": name, "consent": agreed, "transcript": transcript}
             return cast(Voice, await self._send(VOICES, "audio_sample", sample, told))
         except BaseException:
             await asyncio.shield(self._ask("DELETE", f"{CONSENTS}/{agreed}"))
             raise
+
+    async def transcribe_voice(self, voice: str, transcript: str) -> Voice:
+        """Say, or correct, what is said in the sample of a voice of yours, by its id.
+
+        Raises NotFound, InvalidRequest, and as `models`.
+        """
+        path = f"{VOICES}/{quote(voice, safe='')}"
+        return cast(Voice, await self._ask("POST", path, json={"transcript": transcript}))
 
     async def remove_voice(self, voice: str, *, withdraw: bool = False) -> None:
         """Erase a voice of yours by its id; `withdraw` its consent, and every voice made under that is erased, too.

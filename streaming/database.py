@@ -6,7 +6,7 @@ thread may make it.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,10 +16,15 @@ PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "sec
 
 
 class Database:
-    """A file with the tables of a schema. `open` it, and close it."""
+    """A file with the tables of a schema. `open` it, and close it.
 
-    def __init__(self, path: Path, schema: str, version: int) -> None:
-        self.path, self.schema, self.version = path, schema, version
+    `changes` are what makes a file of a version one of the next, by that version.
+    """
+
+    def __init__(
+        self, path: Path, schema: str, version: int, changes: Mapping[int, str] | None = None
+    ) -> None:
+        self.path, self.schema, self.version, self.changes = path, schema, version, changes or {}
         self._kept: sqlite3.Connection | None = None
 
     def open(self) -> None:
@@ -35,15 +40,18 @@ class Database:
     def _prepare(self) -> None:
         with self.transaction() as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in self.schema.split(";"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {self.version}")
-            elif version != self.version:
+            found, wanted = version, self.schema if version == 0 else ""
+            while found and found in self.changes:
+                wanted, found = wanted + self.changes[found], found + 1
+            if found not in (0, self.version):
                 raise StreamError(
                     f"{self.path} is of form {version}, expected {self.version}: it was made by another version of "
                     "riverrun"
                 )
+            if wanted:
+                for statement in wanted.split(";"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {self.version}")
 
     def close(self) -> None:
         """Let it go. Twice is once."""

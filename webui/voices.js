@@ -126,11 +126,12 @@ export class Voices {
   async add() {
     const { made } = this;
     const name = $("own-name").value.trim();
+    const transcript = $("own-transcript").value.trim();
     $("own-add").disabled = true;
     let consent;
     try {
       consent = await this.send("voice_consents", { name, language: "en-US", recording: made.consent });
-      const voice = await this.send("voices", { name, consent: consent.id, audio_sample: made.sample ?? made.consent });
+      const voice = await this.send("voices", { name, consent: consent.id, transcript, audio_sample: made.sample ?? made.consent });
       tell("", `the voice ${name} is added and chosen`);
       this.clear();
       await this.list(voice.id);
@@ -150,6 +151,7 @@ export class Voices {
 
   clear() {
     this.made = {};
+    $("own-transcript").value = "";
     for (const take of Object.keys(TAKES)) {
       URL.revokeObjectURL($(`${take}-heard`).src);
       $(`${take}-heard`).removeAttribute("src");

@@ -16,7 +16,7 @@ HERE = "http://127.0.0.1:8000"
 
 @app.callback()
 def voices() -> None:
-    """List, add and remove voices of a server."""
+    """List, add, transcribe and remove voices of a server."""
 
 
 @app.command(name="list")
@@ -27,6 +27,7 @@ def listed(server: Server = HERE, key: Key = None) -> None:
     width = max((len(voice["id"]) for voice in found), default=0)
     for voice in found:
         own = f"  {voice['name']}  {voice['seconds']:.1f} s" if "seconds" in voice else ""
+        own += ", with its transcript" if voice.get("transcript") else ""
         typer.echo(f"{voice['id']:{width if own else 0}}{own}")
 
 
@@ -36,14 +37,29 @@ def add(
     sample: Annotated[Path, typer.Argument(help="A recording of it; 3 to 10 s are best, 15 s are kept.")],
     consent: Annotated[Path, typer.Option(help="A recording in which the speaker agrees.")],
     language: Annotated[str, typer.Option(help="What is spoken there, as a BCP 47 tag.")] = "en-US",
+    transcript: Annotated[
+        str, typer.Option(help="What is said in the sample; published models that speak need it.")
+    ] = "",
     server: Server = HERE,
     key: Key = None,
 ) -> None:
     """Make a voice of a recording, and print its id."""
     with _client(server, key) as client:
-        voice = client.add_voice(name, sample, consent=consent, language=language)
+        voice = client.add_voice(name, sample, consent=consent, language=language, transcript=transcript)
     typer.echo(f"{voice['seconds']:.1f} of {voice['sample_seconds']:.1f} s are kept", err=True)
     typer.echo(voice["id"])
+
+
+@app.command()
+def transcribe(
+    voice: Annotated[str, typer.Argument(help="Its id.")],
+    transcript: Annotated[str, typer.Argument(help="What is said in its sample, or '' to take that back.")],
+    server: Server = HERE,
+    key: Key = None,
+) -> None:
+    """Say what is said in the sample of a voice of yours."""
+    with _client(server, key) as client:
+        client.transcribe_voice(voice, transcript)
 
 
 @app.command()

@@ -21,11 +21,15 @@ FILE = "voices.sqlite"
 
 @dataclass(frozen=True)
 class Voice:
-    """A voice to speak in. Shapes: sound `[n]` float32, 1 to 15 s at the rate that was asked for."""
+    """A voice to speak in, and what is said in its sound, where this was told.
+
+    Shapes: sound `[n]` float32, 1 to 15 s at the rate that was asked for.
+    """
 
     id: str
     name: str
     sound: Array
+    transcript: str = ""
 
 
 class Library:
@@ -49,7 +53,8 @@ class Library:
         sample = await settled(self.store.sample, owner, found[0].id) if found else None
         if sample is None:
             raise NotFound(f"there is no voice {shown(voice)}")
-        return Voice(found[0].id, found[0].name, await settled(unpacked, sample, rate))
+        row = found[0]
+        return Voice(row.id, row.name, await settled(unpacked, sample, rate), row.transcript)
 
     async def voices(self, owner: str) -> list[Row]:
         """The voices of an owner, the newest first."""
@@ -85,8 +90,13 @@ class Library:
             self.store.add_consent, owner, name, language, await settled(packed, sound), self.clock()
         )
 
-    async def add_voice(self, owner: str, name: str, consent: str, sample: BinaryIO) -> Row:
-        """Make a voice of the first 15 s of sound. Raises as for a consent, and NotFound if that is not there."""
+    async def add_voice(
+        self, owner: str, name: str, consent: str, sample: BinaryIO, transcript: str = ""
+    ) -> Row:
+        """Make a voice of the first 15 s of sound; `transcript` is what is said in them.
+
+        Raises as for a consent, and NotFound if that is not there.
+        """
         await self._open(make=True)
         whole = await self._hear(sample)
         sound = await settled(cut, whole)
@@ -100,6 +110,7 @@ class Library:
             len(sound) / RATE,
             len(whole) / RATE,
             self.clock(),
+            transcript,
         )
 
     async def rename(self, owner: str, consent: str, name: str) -> Consent:
@@ -107,6 +118,12 @@ class Library:
         await self.consent(owner, consent)
         await settled(self.store.rename, owner, consent, name)
         return await self.consent(owner, consent)
+
+    async def transcribe(self, owner: str, voice: str, transcript: str) -> Row:
+        """Note what is said in a voice's sample. Raises NotFound."""
+        await self.voice(owner, voice)
+        await settled(self.store.transcribe, owner, voice, transcript)
+        return await self.voice(owner, voice)
 
     async def remove_consent(self, owner: str, consent: str) -> None:
         """Erase a consent, and with it every voice made under it. Raises NotFound."""

@@ -22,12 +22,23 @@ Name = Annotated[
 Language = Annotated[
     str, StringConstraints(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")
 ]  # Source: RFC 5646, its shape alone
+TRANSCRIPT = 500  # characters, more than anybody says in the seconds that are kept
+Transcript = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=TRANSCRIPT, pattern=r"^[^\x00-\x08\x0e-\x1f\x7f]*$"),
+]
 
 
 class Renamed(BaseModel):
     """What is to change of a consent."""
 
     name: Name
+
+
+class Transcribed(BaseModel):
+    """What is said in a voice's sample; an empty text takes it back."""
+
+    transcript: Transcript
 
 
 @router.post("/voice_consents")
@@ -81,13 +92,18 @@ async def add_voice(
     consent: Annotated[str, Form(description="The id of a consent of yours.")],
     audio_sample: Annotated[UploadFile, File(description="The voice; 3 to 10 s are best, 15 s are kept.")],
     type: Annotated[Literal["audio_sample"], Form()] = "audio_sample",
+    transcript: Annotated[
+        Transcript, Form(description="What is said in what is kept of it; some models need this.")
+    ] = "",
+    ref_text: Annotated[Transcript, Form(description="The same, as other servers call it.")] = "",
 ) -> dict[str, Any]:
     """Make a voice of a recording; `seconds` are kept of its `sample_seconds`."""
     library = _library(request)
     with _named("consent"):
         await library.consent(owner(request), consent)
     with _named("audio_sample"):
-        return _voice(await library.add_voice(owner(request), name, consent, _bounded(library, audio_sample)))
+        sample, said = _bounded(library, audio_sample), transcript or ref_text
+        return _voice(await library.add_voice(owner(request), name, consent, sample, said))
 
 
 @router.get("/voices")
@@ -105,6 +121,15 @@ async def voice(request: Request, voice: str) -> dict[str, Any]:
     """One voice."""
     library = _library(request)
     return _builtin(library).get(voice) or _voice(await library.voice(owner(request), voice))
+
+
+@router.post("/voices/{voice}")
+async def transcribe(request: Request, voice: str, wanted: Transcribed) -> dict[str, Any]:
+    """Say, or correct, what is said in the sample of a voice of yours."""
+    library = _library(request)
+    if voice in _builtin(library):
+        raise InvalidRequest(f"voice {shown(voice)} is a model's own, and cannot be changed")
+    return _voice(await library.transcribe(owner(request), voice, wanted.transcript))
 
 
 @router.delete("/voices/{voice}")
@@ -185,4 +210,5 @@ def _voice(row: Row) -> dict[str, Any]:
         "consent": row.consent,
         "seconds": round(row.seconds, 2),
         "sample_seconds": round(row.sent, 2),
+        "transcript": row.transcript,
     }

@@ -11,7 +11,7 @@ from riverrun.streaming.jobs.lines import shown
 from riverrun.streaming.problems import NotFound
 from riverrun.streaming.settings import Voices
 
-VERSION = 1
+VERSION = 2
 SCHEMA = """
 CREATE TABLE consents (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, name TEXT NOT NULL,
@@ -20,12 +20,13 @@ CREATE TABLE consents (
 CREATE TABLE voices (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, name TEXT NOT NULL,
     consent TEXT NOT NULL REFERENCES consents (id) ON DELETE CASCADE, created REAL NOT NULL,
-    seconds REAL NOT NULL, sent REAL NOT NULL, sample BLOB NOT NULL
+    seconds REAL NOT NULL, sent REAL NOT NULL, sample BLOB NOT NULL, transcript TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX consented ON consents (owner);
 CREATE INDEX voiced ON voices (owner);
 CREATE INDEX permitted ON voices (consent);
 """
+CHANGES = {1: "ALTER TABLE voices ADD COLUMN transcript TEXT NOT NULL DEFAULT '';"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,10 @@ class Consent:
 
 @dataclass(frozen=True)
 class Row:
-    """A voice without its sound. Units: `created` in seconds since 1970, `seconds` kept of those `sent`."""
+    """A voice without its sound; `transcript` is what is said in that, where this was told.
+
+    Units: `created` in seconds since 1970, `seconds` kept of those `sent`.
+    """
 
     id: str
     name: str
@@ -48,13 +52,14 @@ class Row:
     created: float
     seconds: float
     sent: float
+    transcript: str = ""
 
 
 class Store:
     """Every owner's consents and voices. Any number of processes may have it open."""
 
     def __init__(self, path: Path, limits: Voices) -> None:
-        self.database, self.limits = Database(path, SCHEMA, VERSION), limits
+        self.database, self.limits = Database(path, SCHEMA, VERSION, CHANGES), limits
 
     def add_consent(self, owner: str, name: str, language: str, recording: bytes, now: float) -> Consent:
         """Keep a consent. Raises InvalidRequest if the owner has as many, or as many bytes, as may be."""
@@ -68,16 +73,24 @@ class Store:
         return consent
 
     def add_voice(
-        self, owner: str, name: str, consent: str, sample: bytes, seconds: float, sent: float, now: float
+        self,
+        owner: str,
+        name: str,
+        consent: str,
+        sample: bytes,
+        seconds: float,
+        sent: float,
+        now: float,
+        transcript: str = "",
     ) -> Row:
         """Keep a voice. Raises NotFound if the consent is gone, InvalidRequest as for a consent."""
-        row = Row(f"voice_{secrets.token_hex(16)}", name, consent, now, seconds, sent)
+        row = Row(f"voice_{secrets.token_hex(16)}", name, consent, now, seconds, sent, transcript)
         with self.database.transaction() as db:
             self._room(db, "voices", self.limits.voices, owner, len(sample))
             done = db.execute(
-                "INSERT INTO voices (id, owner, name, consent, created, seconds, sent, sample) "
-                "SELECT ?, owner, ?, id, ?, ?, ?, ? FROM consents WHERE id=? AND owner=?",
-                (row.id, name, now, seconds, sent, sample, consent, owner),
+                "INSERT INTO voices (id, owner, name, consent, created, seconds, sent, sample, transcript) "
+                "SELECT ?, owner, ?, id, ?, ?, ?, ?, ? FROM consents WHERE id=? AND owner=?",
+                (row.id, name, now, seconds, sent, sample, transcript, consent, owner),
             )
             if not done.rowcount:
                 raise NotFound(f"there is no consent {shown(consent)}")
@@ -110,7 +123,8 @@ class Store:
         """An owner's voices, the newest first."""
         with self.database.reading() as db:
             rows = db.execute(
-                "SELECT id, name, consent, created, seconds, sent FROM voices WHERE owner=? ORDER BY seq DESC",
+                "SELECT id, name, consent, created, seconds, sent, transcript FROM voices WHERE owner=? "
+                "ORDER BY seq DESC",
                 (owner,),
             )
             return [Row(*row) for row in rows]
@@ -125,6 +139,11 @@ class Store:
         """Call a consent by another name."""
         with self.database.transaction() as db:
             db.execute("UPDATE consents SET name=? WHERE id=? AND owner=?", (name, consent, owner))
+
+    def transcribe(self, owner: str, voice: str, transcript: str) -> None:
+        """Have something else said in a voice's sample."""
+        with self.database.transaction() as db:
+            db.execute("UPDATE voices SET transcript=? WHERE id=? AND owner=?", (transcript, voice, owner))
 
     def remove_consent(self, owner: str, consent: str) -> None:
         """Erase a consent, and with it every voice made under it."""

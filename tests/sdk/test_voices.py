@@ -40,7 +40,10 @@ async def held(hub: Hub) -> tuple[int, int]:
 async def test_a_voice_is_added_listed_and_removed(tmp_path: Path) -> None:
     def used(url: str) -> None:
         with riverrun.Client(url, "right") as client:
-            voice = client.add_voice("me", SPEECH, consent=SPEECH)
+            voice = client.add_voice("me", SPEECH, consent=SPEECH, transcript="As it was")
+            assert voice["transcript"] == "As it was"
+            voice = client.transcribe_voice(voice["id"], "As it is")
+            assert voice["transcript"] == "As it is"
             assert client.voices() == [*({"id": n, "name": n} for n in ("alba", "bruno")), voice]
             client.remove_voice(voice["id"])
             with pytest.raises(NotFound, match="there is no voice"):
@@ -92,6 +95,8 @@ async def test_the_command_line_does_the_same(tmp_path: Path) -> None:
         assert status == 0 and out.startswith("voice_") and "15.0 of 20.0 s are kept" in err
         voice = out.strip()
         assert (await said("list", *there))[1] == f"alba\nbruno\n{voice}  me  15.0 s\n"
+        assert (await said("transcribe", voice, "As I say.", *there))[0] == 0
+        assert f"{voice}  me  15.0 s, with its transcript\n" in (await said("list", *there))[1]
         assert (await said("remove", voice, "--withdraw", *there))[0] == 0
         assert await held(hub) == (0, 0)
         status, _, err = await said("remove", voice, *there)

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
@@ -65,10 +65,14 @@ async def agree(
 
 
 async def add(
-    client: httpx.AsyncClient, consent: str, data: bytes = SPEECH, headers: dict[str, str] | None = None
+    client: httpx.AsyncClient,
+    consent: str,
+    data: bytes = SPEECH,
+    headers: dict[str, str] | None = None,
+    **fields: str,
 ) -> httpx.Response:
     """Hand in a sample."""
-    told = {"name": "me", "consent": consent}
+    told = {"name": "me", "consent": consent, **fields}
     return await client.post(VOICES, data=told, files={"audio_sample": ("a.wav", data)}, headers=headers)
 
 
@@ -279,7 +283,7 @@ async def test_a_voice_half_written_does_not_appear(tmp_path: Path) -> None:
         torn.execute("BEGIN IMMEDIATE")
         torn.execute("PRAGMA cache_size = 1")  # so that it reaches the disk
         torn.execute(
-            "INSERT INTO voices SELECT NULL, 'voice_torn', owner, 'torn', consent, 0, 1, 1, zeroblob(1000000) "
+            "INSERT INTO voices SELECT NULL, 'voice_torn', owner, 'torn', consent, 0, 1, 1, zeroblob(1000000), '' "
             "FROM voices"
         )
         (tmp_path / "after" / "voices").mkdir(parents=True)
@@ -328,6 +332,53 @@ async def test_voices_are_there_after_a_restart(tmp_path: Path) -> None:
     async with serving(tmp_path) as (client, hub):
         assert (await client.get(f"{VOICES}/{voice['id']}")).json() == voice
         assert (await library(hub).find("", "me")).id == voice["id"]
+
+
+async def test_what_is_said_in_a_sample_is_kept_and_corrected(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (client, hub):
+        consent = (await agree(client)).json()["id"]
+        said = " It is as I say. \n"
+        told = [
+            (await add(client, consent, transcript=said)).json(),
+            (await add(client, consent, ref_text=said)).json(),
+        ]
+        assert [voice["transcript"] for voice in told] == ["It is as I say."] * 2
+        assert (await client.get(VOICES)).json()["data"] == told[::-1]
+        assert (await library(hub).find("", told[0]["id"])).transcript == "It is as I say."
+        at = f"{VOICES}/{told[0]['id']}"
+        corrected = {**told[0], "transcript": "It is \u8fd9\u6837."}
+        assert (await client.post(at, json={"transcript": "It is \u8fd9\u6837."})).json() == corrected
+        assert (await client.get(at)).json() == corrected
+        assert (await client.post(at, json={"transcript": ""})).json()["transcript"] == ""
+        assert (await add(client, consent)).json()["transcript"] == ""
+
+
+async def test_a_transcript_that_nobody_says_is_refused(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (client, hub):
+        hub.specs["speak"] = Spec(None, (), voices=("alba",))
+        consent = (await agree(client)).json()["id"]
+        said = "at most 500 characters"
+        assert said in refused(await add(client, consent, transcript="x" * 501), 422, "transcript")
+        voice = (await add(client, consent, transcript="x" * 500)).json()["id"]
+        at = f"{VOICES}/{voice}"
+        assert said in refused(await client.post(at, json={"transcript": "x" * 501}), 422, "transcript")
+        refused(await client.post(at, json={"transcript": "a\0b"}), 422, "transcript")
+        assert "no voice" in refused(await client.post(f"{VOICES}/voice_x", json={"transcript": "a"}), 404)
+        named = await client.post(f"{VOICES}/alba", json={"transcript": "a"})
+        assert "model's own" in refused(named, 400)
+        assert (await client.get(at)).json()["transcript"] == "x" * 500
+
+
+async def test_voices_that_were_kept_before_there_were_transcripts_stay(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (client, _):
+        voice = (await add(client, (await agree(client)).json()["id"])).json()
+    with closing(sqlite3.connect(tmp_path / "voices" / FILE, isolation_level=None)) as db:
+        db.execute("ALTER TABLE voices DROP COLUMN transcript")
+        db.execute("PRAGMA user_version = 1")
+    for _ in range(2):
+        async with serving(tmp_path) as (client, hub):
+            assert (await client.get(f"{VOICES}/{voice['id']}")).json() == voice
+            assert (await library(hub).find("", "me")).transcript == ""
 
 
 async def test_as_many_are_decoded_at_once_as_may_be(tmp_path: Path) -> None:

@@ -192,10 +192,12 @@ def test_a_voice_is_recorded_used_and_erased(page: Any, at: tuple[str, Hub]) -> 
         page.click(f"#{take}")
         page.wait_for_selector(f"#{take}-heard:not([hidden])")
     page.fill("#own-name", "Mine")
+    page.fill("#own-transcript", "What I say in it.")
     page.click("#own-add")
     page.wait_for_selector("#forget:not([hidden])")
     own = page.input_value("#voice")
     told = httpx.get(f"{at[0]}/v1/audio/voices/{own}").json()
+    assert told["transcript"] == "What I say in it." and page.input_value("#own-transcript") == ""
     assert told["name"] == "Mine" and 1 < told["sample_seconds"] < 15
     assert page.evaluate("document.querySelector('#voice').selectedOptions[0].text") == "Mine"
     say(page, LONG)

@@ -32,7 +32,10 @@ Form = Literal["wav", "flac", "opus", "mp3"]
 
 
 class Model(TypedDict):
-    """A model of a server; `rate` in Hz, `latency` in seconds; `voices` are those that one that `speaks` knows."""
+    """A model of a server; `rate` in Hz, `latency` in seconds; `voices` are those that one that `speaks` knows.
+
+    One that is `transcribed` speaks in those voices of yours that have a transcript.
+    """
 
     id: str
     task: str
@@ -42,6 +45,7 @@ class Model(TypedDict):
     latency: float
     speaks: bool
     voices: list[str]
+    transcribed: bool
 
 
 class Voice(TypedDict):

@@ -108,14 +108,11 @@ class Lite:
 class Published:
     """A published LongCat-AudioDiT checkpoint, in its folder: one stream, drawn chunk by chunk after what was said."""
 
-    def __init__(self, path: Path, tokens: Path, device: str, half: bool) -> None:
-        from riverrun.models.speech.infill import Infill
-        from riverrun.models.speech.longcat import halved, load
-        from riverrun.models.speech.text import tokenizer
+    def __init__(self, path: Path, tokens: Path | None, device: str, half: bool) -> None:
+        from riverrun.models.speech.infill import load
 
-        model = load(path, device, halved(device) if half else None)
-        self.model = Infill(model, tokenizer(tokens, model.config.text.vocabulary))
-        self.rate = model.config.vae.rate
+        self.model = load(path, device, half, tokens)
+        self.rate = self.model.rate
         self.names: tuple[str, ...] = ()
 
     def say(self, text: "str | Iterable[str]", voice: Voice, manner: Manner) -> "Iterator[Chunk]":
@@ -125,18 +122,15 @@ class Published:
         from riverrun.models.speech.infill import Told
         from riverrun.models.speech.talk import talk
 
-        if voice.name:
-            raise InvalidRequest(
-                f"voice is {voice.name!r}, and this model knows none by name: give a recording"
-            )
         if manner.best_of > 1:
             raise InvalidRequest(f"best_of is {manner.best_of}, and this model says all once: leave it out")
         steps = Told.steps if manner.steps is None else manner.steps
         heard = "" if voice.sound is None else recorded(voice.sound)
-        begun = Told("", False, False, heard, voice.transcript, manner.speed, manner.seed, steps, manner.mark)
+        begun = Told("", False, voice=voice.name, recording=heard, transcript=voice.transcript, speed=manner.speed,
+                     seed=manner.seed, steps=steps, mark=manner.mark)  # fmt: skip
         pieces = [text] if isinstance(text, str) else text
         more = [replace(begun, end=True)]
-        yield from talk(self.model, begun, chain((replace(begun, text=piece) for piece in pieces), more))
+        yield from talk(self.model, begun, chain((replace(begun, symbols=piece) for piece in pieces), more))
 
 
 class Served:
@@ -199,7 +193,7 @@ def _loaded(model: str | None, tokenizer: str | None, device: str, half: bool) -
         )
     folder = path if path.is_dir() else path.parent
     if (folder / "config.json").exists():
-        return Published(path, Path(tokenizer) if tokenizer else folder, device, half)
+        return Published(path, Path(tokenizer) if tokenizer else None, device, half)
     return Lite(path, device, half)
 
 

@@ -314,6 +314,8 @@ class Hub:
     async def voiced(self, model: str, request: Mapping[str, Any], owner: str) -> dict[str, Any]:
         """A request whose voice, if it is for one, the model knows or has a recording of; marked as the settings say.
 
+        With the recording goes its transcript, where the model needs that.
+
         Raises InvalidRequest, NotFound.
         """
         if "recording" in request:
@@ -333,7 +335,16 @@ class Hub:
             voice = await self.voices.find(owner, name, int(self.specs[model].gives[0].rate))
         except NotFound as error:
             raise NotFound(f"{wrong}, or a voice of yours") from error
-        return {**request, "voice": "", "recording": recorded(voice.sound)}
+        request = {**request, "voice": "", "recording": recorded(voice.sound)}
+        if not self.specs[model].transcribed:
+            return request
+        if not voice.transcript:
+            raise InvalidRequest(
+                f"voice {name[:80]!r} has no transcript, and {model} needs what is said in its sample: add it by "
+                f"`riverrun voices transcribe {voice.id} TEXT`, or POST /v1/audio/voices/{voice.id} "
+                'with {"transcript": TEXT}'
+            )
+        return {**request, "transcript": voice.transcript}
 
     def speaks(self, model: str) -> bool:
         """Whether a model takes text. (While the server starts, none does yet.)"""

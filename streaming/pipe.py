@@ -77,13 +77,14 @@ def unrate(value: Any) -> Any:
 def spec(value: Spec) -> list[Any]:
     """A model's spec as JSON."""
     ports = [p and [p.kind, rate(p.rate), p.hop, p.channels, p.size] for p in (value.takes, *value.gives)]
-    return [ports, value.latency, value.max_batch, value.symbols, value.voices, value.converts, value.shows]
+    return [ports, value.latency, value.max_batch, value.symbols, value.voices, value.converts, value.shows,
+            value.transcribed]  # fmt: skip
 
 
 def unspec(value: list[Any]) -> Spec:
     """What `spec` was given."""
     takes, *gives = (p and Port(p[0], unrate(p[1]), p[2], p[3], tuple(p[4])) for p in value[0])
-    return Spec(takes, tuple(gives), value[1], value[2], value[3], tuple(value[4]), value[5], value[6])
+    return Spec(takes, tuple(gives), value[1], value[2], value[3], tuple(value[4]), *value[5:])
 
 
 def live(value: Live | None) -> Any:

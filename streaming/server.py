@@ -217,6 +217,7 @@ def _model(name: str, spec: Spec, fits: Mapping[str, Any]) -> dict[str, Any]:
         "shows": spec.shows,
         "size": list(port.size),
         "voices": list(spec.voices),
+        "transcribed": spec.transcribed,
         "fit": fits[name] or None,
         "present": True,
     }

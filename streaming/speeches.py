@@ -41,6 +41,8 @@ class Voice(BaseModel):
 class Asked(BaseModel):
     """What is to be said. `instructions` are taken and not followed: no model here understands them.
 
+    Without `steps`, the model takes as many as it does.
+
     It is heard under the name `stream` over WebRTC, too, and is then not made faster than that.
     """
 
@@ -53,7 +55,7 @@ class Asked(BaseModel):
     speed: float = Field(default=1.0, ge=SPEEDS[0], le=SPEEDS[1])
     stream_format: Literal["audio", "sse"] = "audio"
     seed: int = Field(default=0, ge=-(2**63), lt=2**63)
-    steps: int = Field(default=8, ge=1, le=64)
+    steps: int | None = Field(default=None, ge=1, le=64)
     stream: str | None = None
 
     @property
@@ -80,7 +82,9 @@ async def speak(request: Request, asked: Asked) -> StreamingResponse:
     hub.willing()
     model = hub.speaker(asked.model)
     voice = asked.voice if isinstance(asked.voice, str) else asked.voice.id
-    values = {"voice": voice, "speed": asked.speed, "seed": asked.seed, "steps": asked.steps}
+    values: dict[str, Any] = {"voice": voice, "speed": asked.speed, "seed": asked.seed}
+    if asked.steps is not None:
+        values["steps"] = asked.steps
     wanted = wire.Open(model, values, rate=RATE, stream=asked.stream)
     stream, player = await opened(hub, wanted, "http", address(request), owner(request))
     assert isinstance(stream, Speech)

@@ -1,6 +1,7 @@
 """A published model streams: as the whole where one chunk holds it, in the decoder's own sound, however text comes."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from riverrun.media import Chunk, join
+from riverrun.models.checking import check_stream
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.recording import recorded, sound
 from riverrun.models.speech.infill import Infill, Told
@@ -85,7 +87,7 @@ def test_a_saved_session_says_the_rest_the_same(model: Infill, voice: dict[str, 
     while not out or not out[-1].last:
         count += 1
         state = load(save(state)) if count % 3 == 1 else state
-        ((made,),), state = model.step([None], state)
+        ((made, _),), state = model.step([None], state)
         out += [made] if made is not None else []
     assert np.array_equal(join(out).data[:, 0], said(model, request))
 
@@ -93,13 +95,13 @@ def test_a_saved_session_says_the_rest_the_same(model: Infill, voice: dict[str, 
 def test_what_is_flushed_is_said_before_more_comes(model: Infill) -> None:
     state, heard = model.open(Told("Hello there", end=False, flush=True, steps=2)), 0
     while model.key(state) is not None:
-        ((made,),), state = model.step([None], state)
+        ((made, _),), state = model.step([None], state)
         heard += 0 if made is None else len(made)
     assert heard >= 8 * HOP, "as long as the rule says that the words take"
     state = model.update(state, Told(" and so on", steps=2))
     out: list[Chunk] = []
     while not out or not out[-1].last:
-        ((made,),), state = model.step([None], state)
+        ((made, _),), state = model.step([None], state)
         out += [made] if made is not None else []
     assert out[0].pts == heard and out[-1].end > heard
 
@@ -107,7 +109,7 @@ def test_what_is_flushed_is_said_before_more_comes(model: Infill) -> None:
 def test_a_long_text_takes_no_more_memory_and_no_longer_clips(model: Infill, voice: dict[str, Any]) -> None:
     state, longest, most, out = model.open(Told((TEXT + " ") * 12, steps=2, **voice)), 0, 0, 0
     while True:
-        ((made,),), state = model.step([None], state)
+        ((made, _),), state = model.step([None], state)
         longest, most = max(longest, state["past"].shape[1]), max(most, state["x"].shape[1])
         out += 0 if made is None else len(made)
         if made is not None and made.last:
@@ -127,6 +129,54 @@ def test_it_runs_at_an_engine(model: Infill) -> None:
         assert np.array_equal(asyncio.run(main(engine)), said(model, Told(TEXT, steps=2)))
 
 
+def test_it_keeps_what_every_stream_promises(model: Infill, voice: dict[str, Any]) -> None:
+    short, said = "It is a fine day, and so we say some words.", partial(Told, steps=2, seed=5)
+    first, second = (
+        said("One two", end=False, flush=True),
+        said(" three four", end=False, pause=0.5, flush=True),
+    )
+    third, nothing = said(pause=0.1, end=False), said("", end=False, flush=True)
+    flushed = [first, second, nothing, third, said(" and five", speed=2.0)]
+    pieces = [said(short[:10], end=False), said(short[10:30], end=False), said(short[30:])]
+    report = check_stream(
+        model, [Told(short, steps=2, **voice), Told("And", steps=3)], [[said(short)], pieces]
+    )
+    assert report.pieces == 0.0
+    assert check_stream(model, [said("Hi all")], [flushed]).pieces == 0.0
+
+
+def test_a_pause_is_silence_and_what_follows_comes_after_it(
+    model: Infill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "quiet", torch.zeros_like(model.quiet))
+    plain = said(model, Told("Ten letters", steps=2, mark=False))
+    more = Told("and ten more", steps=2)
+    paused = said(model, Told("Ten letters", end=False, pause=3.0, steps=2, mark=False), more)
+    assert len(paused) == len(plain) + round(3.0 * 24_000 / HOP) * HOP + 9 * HOP, "at 0.082 s a letter"
+    nothing = model.model.speak(torch.zeros(1, 30, 8))[0, 10 * HOP : 12 * HOP].numpy()
+    middle = len(plain) + 14 * HOP
+    assert np.abs(paused[middle : middle + 2 * HOP] - nothing).max() < 1e-5
+    flushed = said(model, Told("Ten letters", end=False, flush=True, steps=2, mark=False), more)
+    assert len(flushed) == len(plain) + 19 * HOP, "with a pause between, which the decoder looks ahead into"
+    over = said(model, Told("Ten letters", end=False, flush=True, steps=2, mark=False), Told("", steps=2))
+    assert len(over) == len(plain), "and none where nothing follows"
+
+
+def test_each_character_has_an_end_and_its_own_speed(model: Infill) -> None:
+    state, told = model.open(Told("ab  cd", end=False, steps=2)), list[Chunk]()
+    state = model.update(state, Told(" ef", end=False, pause=0.64, speed=2.0, steps=2))
+    state = model.update(state, Told('"gh" ', steps=2))
+    while not told or not told[-1].last:
+        ((_, times),), state = model.step([None], state)
+        told += [times] if times is not None else []
+    frames = 0.082 * 24_000 / HOP
+    a, b = (frames * i for i in (1, 2))
+    words = [a, b, b, b, b + a / 2, b + b / 2, b + b / 2, b + b / 2 + a / 2, 2 * b]
+    begun = int(2 * b) + 8
+    ends = [*words, begun, *(begun + b * i / 4 for i in range(1, 5)), begun + b]
+    assert np.allclose(join(told).data[:, 0], ends, atol=1e-4)
+
+
 def test_nothing_to_say_is_an_empty_end_and_no_end_is_told(model: Infill) -> None:
     assert not len(said(model, Told(" ", steps=2)))
     with pytest.raises(InvalidRequest, match="no end"):
@@ -137,7 +187,10 @@ def test_nothing_to_say_is_an_empty_end_and_no_end_is_told(model: Infill) -> Non
     ("values", "why"),
     [
         ({"steps": 1}, "steps is 1"),
-        ({"speed": 0.0}, "speed is 0"),
+        ({"steps": 101}, "steps is 101, expected 2 to 100"),
+        ({"speed": 0.2}, "speed is 0.2, expected 0.25 to 4"),
+        ({"pause": 31.0}, "pause is 31"),
+        ({"voice": "anna"}, "knows none by name: give a recording and its transcript"),
         ({"transcript": "a"}, "expected both or none"),
         ({"recording": recorded(np.zeros(24_000 * 29, np.float32)), "transcript": "a"}, "no clip has room"),
     ],

@@ -1,5 +1,6 @@
 """The models there are: by name, by task, with their weights in riverrun.assets or in a file a user names."""
 
+import json
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
@@ -39,6 +40,7 @@ class Entry:
 
 RESTORATION = "riverrun.models.restoration.stream"
 SPEECH = "riverrun.models.speech.lite"
+PUBLISHED_SPEECH = "riverrun.models.speech.infill"
 VOICE = "riverrun.models.voice.live"
 VIDEO = "riverrun.models.video.lite"
 KINDS = {  # of checkpoints, which training or `weights import` made
@@ -48,6 +50,7 @@ KINDS = {  # of checkpoints, which training or `weights import` made
     "x-vc": VOICE,
     "video": VIDEO,
 }
+PUBLISHED = {"audiodit": PUBLISHED_SPEECH}  # checkpoints whose config.json says what they are
 MODELS = {
     entry.name: entry
     for entry in (
@@ -112,8 +115,9 @@ def for_task(task: str) -> str:
 
 
 def load(model: str, device: str = "cpu") -> "StreamModel":
-    """A model by name, or from a .safetensors file made by training or by `weights import`.
+    """A model by name, from a .safetensors file made by training or by `weights import`, or as it was published.
 
+    A published one is a folder with a config.json, or the weights there.
     Raises InvalidRequest if there is neither, CheckpointError if the weights are missing or do not fit.
     """
     if model in MODELS:
@@ -123,6 +127,8 @@ def load(model: str, device: str = "cpu") -> "StreamModel":
                 f"the weights of {model} are not in this installation ({', '.join(missing)})"
             )
         return _load(entry.family, device, *entry.paths)
+    if family := _published(Path(model)):
+        return _load(family, device, Path(model))
     if model.endswith(".safetensors"):
         from riverrun.models.checkpoint import KIND, header
 
@@ -130,7 +136,22 @@ def load(model: str, device: str = "cpu") -> "StreamModel":
         if kind not in KINDS:
             raise CheckpointError(f"{model} says it holds {kind!r}, expected one of {', '.join(KINDS)}")
         return _load(KINDS[kind], device, Path(model))
-    raise InvalidRequest(f"model is {model!r}, expected one of {', '.join(MODELS)}, or a .safetensors file")
+    raise InvalidRequest(
+        f"model is {model!r}, expected one of {', '.join(MODELS)}, a .safetensors file, or the folder of a published "
+        "checkpoint"
+    )
+
+
+def _published(path: Path) -> str | None:
+    """The family of a published checkpoint, if its config.json is of one and its weights say nothing else."""
+    from riverrun.models.checkpoint import KIND, header
+
+    try:
+        told = json.loads(((path if path.is_dir() else path.parent) / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    known = PUBLISHED.get(told.get("model_type", "")) if isinstance(told, dict) else None
+    return None if known and path.suffix == ".safetensors" and KIND in header(path) else known
 
 
 def _load(family: str, device: str, *paths: Path) -> "StreamModel":

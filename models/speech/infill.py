@@ -28,7 +28,7 @@ from torch import Tensor
 from riverrun.media import Chunk
 from riverrun.models import recording
 from riverrun.models.contract import Outputs, Port, Spec
-from riverrun.models.errors import InvalidRequest
+from riverrun.models.errors import CheckpointError, InvalidRequest
 from riverrun.models.noise import noise_rows
 from riverrun.models.speech import length
 from riverrun.models.speech.longcat import LongCat, halved
@@ -371,9 +371,15 @@ def load(path: Path, device: str = "cpu", half: bool | None = None, tokens: Path
     Raises CheckpointError.
     """
     folder = path if path.is_dir() else path.parent
-    beside = folder / TOKENIZER
     half = device != "cpu" if half is None else half
+    tokens = tokens or _tokenizer(folder)
     model = published(path, device, halved(device) if half else None)
-    return Infill(
-        model, tokenizer(tokens or (beside if beside.is_dir() else folder), model.config.text.vocabulary)
-    )
+    return Infill(model, tokenizer(tokens, model.config.text.vocabulary))
+
+
+def _tokenizer(folder: Path) -> Path:
+    beside = folder / TOKENIZER
+    for place in (beside, folder):
+        if (place / "tokenizer_config.json").exists():
+            return place
+    raise CheckpointError(f"{folder} holds no tokenizer: put that of google/umt5-base into {beside}")

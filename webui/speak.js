@@ -40,6 +40,7 @@ export class Speak {
     for (const control of $("speak-panel").querySelectorAll("[data-form], #say")) control.disabled = !this.model;
     if (this.model) this.spectrogram = new Spectrogram($("spoken"), this.model.rate);
     this.picker.known = this.model?.voices ?? [];
+    this.picker.any = this.model && !this.picker.known.length;
     this.show();
   }
 

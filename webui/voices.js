@@ -7,7 +7,7 @@ import { wav } from "./wav.js";
 const MOST = 15; // seconds of a recording
 const TAKES = { consent: "Record the consent", sample: "Record the voice" };
 
-// Where a tab has one of them chosen; `known` are the names of its model's.
+// Where a tab has one of them chosen; `known` are the names of its model's, and with `any` none need be chosen.
 class Picker {
   constructor(prefix, voices, changed) {
     this.$ = within(prefix);
@@ -31,7 +31,8 @@ class Picker {
     };
     const builtin = this.known.map((name) => ({ id: name, name }));
     const groups = [["The model's", builtin], ["Your own", own]].filter(([, voices]) => voices.length);
-    this.$("voice").replaceChildren(...groups.map(([label, voices]) => group(label, voices)));
+    const any = this.any ? [new Option("One that the seed picks", "")] : [];
+    this.$("voice").replaceChildren(...any, ...groups.map(([label, voices]) => group(label, voices)));
     if ([...builtin, ...own].some(({ id }) => id === wanted)) this.$("voice").value = wanted;
     this.chosen(before);
   }

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,32 @@ def test_a_voice_is_recorded_used_and_erased(page: Any, at: tuple[str, Hub]) -> 
     page.wait_for_selector("#forget", state="hidden")
     assert own not in [voice["id"] for voice in httpx.get(f"{at[0]}/v1/audio/voices").json()["data"]]
     assert told["consent"] not in consents(at[0])
+
+
+def test_of_a_model_without_names_no_voice_need_be_chosen(voice: Path, tmp_path: Path) -> None:
+    def nameless() -> StreamModel:
+        made = small()
+        made.spec = replace(made.spec, voices=())
+        return made
+
+    with serving(tmp_path, nameless) as (at, hub):
+        agreed = {"name": "me", "language": "en-US"}
+        recording = {"recording": voice.read_bytes()}
+        consent = httpx.post(f"{at}/v1/audio/voice_consents", data=agreed, files=recording).json()["id"]
+        told, sample = {"name": "me", "consent": consent}, {"audio_sample": voice.read_bytes()}
+        own = httpx.post(f"{at}/v1/audio/voices", data=told, files=sample).json()["id"]
+        with opened(at, voice) as page:
+            page.wait_for_selector(f"#voice option[value='{own}']", state="attached")
+            offered = page.eval_on_selector_all("#voice option", "all => all.map(({ value }) => value)")
+            assert offered == ["", own] and page.input_value("#voice") == ""
+            for chosen in ("", own):
+                page.select_option("#voice", chosen)
+                say(page, LONG)
+                begun(page)
+                (stream,) = hub.streams.values()
+                assert (stream.recording != "") == (chosen != "")
+                page.click("#say")
+                over(page)
 
 
 def test_one_recording_will_do_and_silence_is_refused(page: Any, at: tuple[str, Hub]) -> None:

@@ -19,6 +19,13 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Where to listen. Default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Default: 8000.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings; see the README.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name, weights of yours or a published checkpoint, in place of the settings' models; as often as "
+            "there are some."
+        ),
+    ] = None,
     log: Annotated[Form | None, typer.Option(help="How the log is written. Default: text.")] = None,
     new_key: Annotated[bool, typer.Option("--new-key", help="Make an API key, and stop.")] = False,
 ) -> None:
@@ -28,7 +35,7 @@ def serve(
         return
     from riverrun.streaming.server import read, serve
 
-    told = {"host": host, "port": port, "log": log.value if log else None}
+    told = {"host": host, "port": port, "models": model or None, "log": log.value if log else None}
     try:
         serve(read(config, **{name: value for name, value in told.items() if value is not None}))
     except (ValueError, OSError) as error:

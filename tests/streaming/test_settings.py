@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from riverrun.cli import main
+from riverrun.streaming import server
 from riverrun.streaming.server import serve
 from riverrun.streaming.settings import Settings, read
 
@@ -50,3 +52,17 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_other_machines_need_a_key() -> None:
     with pytest.raises(ValueError, match="no API key is set"):
         serve(Settings(host="0.0.0.0"))
+
+
+def test_models_named_on_the_command_line_are_those_that_are_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = list[Settings]()
+    monkeypatch.setattr(server, "serve", served.append)
+    (tmp_path / "a.toml").write_text('models = ["restore-lite"]\nport = 9')
+    for arguments in ([], ["--model", "one.safetensors", "--model", "two"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", "--config", str(tmp_path / "a.toml"), *arguments])
+        assert not ended.value.code
+    assert [one.models for one in served] == [["restore-lite"], ["one.safetensors", "two"]]
+    assert [one.port for one in served] == [9, 9]

@@ -1,7 +1,7 @@
 """Plans: what a config file of training says, as a dataclass."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -12,10 +12,15 @@ from riverrun.models.errors import ModelError
 T = TypeVar("T")
 
 
-def read(kind: type[T], config: Path) -> T:
-    """Parse a TOML file. Raises ModelError if it is missing, no TOML, or has unknown or missing keys."""
+def read(
+    kind: type[T], config: Path, arranged: Callable[[dict[str, Any]], dict[str, Any]] = lambda told: told
+) -> T:
+    """Parse a TOML file, whose keys are `arranged` as those of the dataclass.
+
+    Raises ModelError if it is missing, no TOML, or has unknown or missing keys.
+    """
     try:
-        return build(kind, tomllib.loads(config.read_text(encoding="utf-8")))
+        return build(kind, arranged(tomllib.loads(config.read_text(encoding="utf-8"))))
     except (OSError, ValueError, ModelError) as error:
         raise ModelError(f"{config} is not a training config: {error}") from error
 

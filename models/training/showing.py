@@ -1,8 +1,9 @@
 """Train what shows from the procedural world: the autoencoder, reels of latents, then the transformer."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,8 +18,7 @@ from riverrun.models.training.pictures import Recipe as PictureRecipe
 from riverrun.models.training.stories import Groups
 from riverrun.models.training.world import sprites
 from riverrun.models.training.world.captions import vocabulary
-from riverrun.models.video import lite, stdit3, vae
-from riverrun.models.video.causal import Window
+from riverrun.models.video import lite
 from riverrun.models.video.lite import Config, ShowLiteNet
 from riverrun.models.video.pixels import to_pixels
 from riverrun.models.video.vae import VideoVae
@@ -31,6 +31,7 @@ SEEN = 32  # groups of pictures from which the scale of latents is taken
 class Plan:
     """What a config file says; paths are taken from the folder of the file.
 
+    `config` is of the networks: its keys stand beside the others, but for its words, which are those of the world.
     `sprites` is what `riverrun train sprites` wrote; `out` gets the reels, the logs, what resuming needs, and at last
     show.safetensors. `stills` are for the 2D part of the autoencoder alone, `autoencoder` is all of it; `looks` are
     single frames for the transformer, before chunks. What has 0 minutes stays as it is in `weights`, such a file or the
@@ -40,15 +41,7 @@ class Plan:
 
     sprites: str
     out: str
-    dit: stdit3.Config
-    vae: vae.Config
-    size: tuple[int, ...] = (96, 96)
-    rate: int = 12
-    most: int = 48
-    depth: int = 2
-    steps: int = 8
-    shift: float = 1.0
-    window: Window = Window()
+    config: Config
     stills: PictureRecipe = PictureRecipe()
     autoencoder: PictureRecipe = PictureRecipe()
     looks: FlowingRecipe = FlowingRecipe()
@@ -59,24 +52,26 @@ class Plan:
     weights: str | None = None
     seed: int = 0
 
-    @property
-    def config(self) -> Config:
-        """Of the networks."""
-        told = {
-            name: getattr(self, name)
-            for name in ("size", "rate", "most", "depth", "steps", "shift", "window")
-        }
-        return Config(self.dit, self.vae, vocabulary(), **told)
-
 
 def read(config: Path) -> Plan:
     """Parse a config file. Raises ModelError if it is missing, no TOML, or has unknown or missing keys."""
-    plan = plans.read(Plan, config)
-    factor = plan.vae.spatial.factor
-    if len(plan.size) != 2 or len(set(plan.size)) > 1 or plan.size[0] % factor:
+    plan = plans.read(Plan, config, apart)
+    size, factor = plan.config.size, plan.config.vae.spatial.factor
+    if len(size) != 2 or len(set(size)) > 1 or size[0] % factor:
         wanted = f"expected twice one multiple of {factor}: the world is square"
-        raise ModelError(f"{config}: size is {plan.size}, {wanted}")
+        raise ModelError(f"{config}: size is {size}, {wanted}")
     return plan
+
+
+def apart(told: dict[str, Any]) -> dict[str, Any]:
+    """What a file says, with the keys of the networks for themselves. Raises ModelError for unknown ones."""
+    networks, others = ({field.name for field in fields(kind)} for kind in (Config, Plan))
+    known = (networks | others) - {"words", "config"}
+    if unknown := sorted(set(told) - known):
+        raise ModelError(f"{', '.join(unknown)} is not known, expected keys {', '.join(sorted(known))}")
+    theirs = {name: told[name] for name in told if name in networks}
+    rest = {name: told[name] for name in told if name in others}
+    return {**rest, "config": {**theirs, "words": vocabulary()}}
 
 
 def shorten(plan: Plan, minutes: float) -> Plan:
@@ -132,14 +127,14 @@ def learn_pictures(
 
     def draws(step: int, ahead: int = 0) -> Iterator[Tensor]:
         seed = plan.seed + step * recipe.batch + OTHER * (crew.process_index + ahead)
-        groups = Groups(bank, plan.size[0], plan.rate, 1 if still else plan.vae.group, seed)
+        groups = Groups(bank, net.config.size[0], net.config.rate, 1 if still else net.config.vae.group, seed)
         return stories.groups(groups, recipe.batch, plan.workers)
 
     def save(model: VideoVae, folder: Path) -> None:
         if not still:
             seen = [next(draws(0, ahead=i + 1)) for i in range(-(-SEEN // recipe.batch))]
             pictures.normed(model, torch.cat(seen))
-        checkpoint.save(folder / "vae.safetensors", model, KIND, plan.vae)
+        checkpoint.save(folder / "vae.safetensors", model, KIND, net.config.vae)
 
     pictures.train(net.vae, recipe, draws, out, crew, save, resume, still)
     crew.wait_for_everyone()
@@ -149,7 +144,7 @@ def learn_pictures(
 
 def learn_to_hold(net: ShowLiteNet, plan: Plan, bank: Path) -> None:
     """Have the autoencoder begin with what its 2D part learned: see holding.py."""
-    groups = Groups(bank, plan.size[0], plan.rate, 1, plan.seed + OTHER)
+    groups = Groups(bank, net.config.size[0], net.config.rate, 1, plan.seed + OTHER)
     seen = torch.cat([one for one, _ in zip(stories.groups(groups, 1, 0), range(SEEN), strict=False)])
     with torch.inference_mode():
         deviation = float(net.vae.flat(to_pixels(seen).to(net.vae.scale.device)).std())

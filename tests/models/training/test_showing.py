@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,13 @@ from riverrun.models.speech.talk import talk
 from riverrun.models.training import flowing, pictures, showing, stories
 from riverrun.models.training.holding import hold
 from riverrun.models.training.loop import Alone
+from riverrun.models.training.world.captions import vocabulary
 from riverrun.models.training.world.motion import story_places
 from riverrun.models.training.world.render import Renderer
 from riverrun.models.training.world.scenes import Camera, Story, draw_story
 from riverrun.models.video import causal, lite
+from riverrun.models.video.caching import Caching
+from riverrun.models.video.causal import Window
 from riverrun.models.video.lite import ShowLiteNet
 from tests.models.pictures import bank
 from tests.models.video import shows
@@ -28,16 +32,11 @@ from tests.models.video.shows import config
 
 CPU = Alone(torch.device("cpu"))
 BANK = bank()
-SMALL = config()
+RECIPE = files("riverrun.models.training") / "recipes" / "show-lite.toml"
 PLAN = showing.Plan(
     "sprites.npz",
     "out",
-    SMALL.dit,
-    SMALL.vae,
-    size=(16, 16),
-    most=12,
-    depth=1,
-    steps=2,
+    config(words=vocabulary(), size=(16, 16)),
     stills=pictures.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     autoencoder=pictures.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     looks=flowing.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
@@ -259,20 +258,32 @@ def test_what_is_missing_is_said(base: Path, change: dict[str, object], why: str
 
 
 def test_the_recipe_in_the_package_is_a_plan() -> None:
-    from importlib.resources import files
-
-    plan = showing.read(Path(str(files("riverrun.models.training"))) / "recipes" / "show-lite.toml")
+    plan = showing.read(Path(str(RECIPE)))
     net = ShowLiteNet(plan.config)
     assert net.latent == (16, 3, 12, 12)
     assert sum(value.numel() for value in net.state_dict().values()) * 2 < 25e6
 
 
-def test_a_size_that_does_not_fit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from importlib.resources import files
+def test_a_recipe_may_say_all_of_the_networks_but_their_words(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    own = "guidance = 2.0\n" + RECIPE.read_text() + "[window]\nrecent = 6\nsink = 3\n[caching]\ndelta = 0.1\n"
+    path.write_text(own)
+    read = showing.read(path).config
+    assert (read.guidance, read.window, read.caching) == (2.0, Window(6, 3), Caching(delta=0.1))
+    assert (read.steps, read.depth) == (8, 2) and read.words == vocabulary()
+    for wrong, why in (
+        ('words = ["a"]', "words is not known, expected keys autoencoder, caching, chunks, depth, dit"),
+        ("config = 1", "config is not known"),
+        ("steps = 2.5", "2.5 is not int"),
+    ):
+        path.write_text(f"{wrong}\n" + RECIPE.read_text().replace("steps = 8\n", "", 1))
+        with pytest.raises(ModelError, match=f"own.toml is not a training config: .*{why}"):
+            showing.read(path)
 
-    recipe = Path(str(files("riverrun.models.training"))) / "recipes" / "show-lite.toml"
+
+def test_a_size_that_does_not_fit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for size in ("[96, 104]", "[100, 100]", "[96]"):
-        (tmp_path / "odd.toml").write_text(recipe.read_text().replace("[96, 96]", size))
+        (tmp_path / "odd.toml").write_text(RECIPE.read_text().replace("[96, 96]", size))
         with pytest.raises(SystemExit):
             main(["train", "video", str(tmp_path / "odd.toml")])
         assert "expected twice one multiple of 8: the world is square" in capsys.readouterr().err

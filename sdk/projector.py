@@ -33,7 +33,11 @@ class Projected:
 
 
 class Projector:
-    """A model made ready to show any number of prompts."""
+    """A model made ready to show any number of prompts.
+
+    Processes that torchrun started make the clips of a published checkpoint together; each has to ask for the same, and
+    the one that `leads` writes and tells.
+    """
 
     def __init__(
         self, model: str | None = None, *, device: str = "cpu", half: bool = False, seed: int = 0
@@ -47,6 +51,7 @@ class Projector:
 
         self.name, self.seed = model or for_task("show"), seed
         self.model: Shows = loaded(self.name, device, half)
+        self.leads = self.model.leads
 
     def show(self, prompt: str, shot: Shot = WHOLE) -> "Iterator[Chunk]":
         """Pictures as they are made.
@@ -67,9 +72,9 @@ class Projector:
         begun, first, frames = time.perf_counter(), 0.0, 0
         place = target if target == PIPE else guard(PIPE, target, force)
         take = self.model.take(prompt, shot, self.seed)
-        if tell and take.plan:
+        if tell and take.plan and self.leads:
             tell(take.plan)
-        with self._writer(place, take, prompt, shot) as writer:
+        with self._writer(place, take, prompt, shot) if self.leads else Nowhere() as writer:
             for chunk in take.chunks:
                 first = first or time.perf_counter() - begun
                 frames += len(chunk)
@@ -79,7 +84,7 @@ class Projector:
     def picture(self, prompt: str, shot: Shot = WHOLE, *, tell: Tell | None = None) -> "NDArray[Any]":
         """One picture.  # -> [y, x, 3]. `tell` is as in `file`. Raises as `show` does."""
         take = self.model.take(prompt, shot, self.seed, still=True)
-        if tell and take.plan:
+        if tell and take.plan and self.leads:
             tell(take.plan)
         (made,) = take.chunks
         pixels: NDArray[Any] = made.data[0]
@@ -94,6 +99,19 @@ class Projector:
         if place != PIPE:
             return VideoWriter(place, take.rate, take.size, prompt, settings)
         return Piped(Fragments(take.rate, take.size, tags=tagged(prompt, settings)))
+
+
+class Nowhere:
+    """Where the pictures of a process go that does not lead."""
+
+    def __enter__(self) -> "Nowhere":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def put(self, chunk: "Chunk") -> None:
+        """Nothing is kept."""
 
 
 class Piped:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from riverrun.media import Chunk
     from riverrun.models.shown import Shown
+    from riverrun.models.training.loop import Crew
     from riverrun.models.video.clips import Request
 
 THREADS = 2  # of a small model
@@ -108,7 +109,10 @@ class Take:
 
 
 class Shows(Protocol):
-    """A model as a Projector uses it."""
+    """A model as a Projector uses it; of processes that make a clip together, the one that `leads` keeps it."""
+
+    @property
+    def leads(self) -> bool: ...
 
     def take(self, prompt: str, shot: Shot, seed: int, still: bool = False) -> Take:
         """A prompt, shown in a clip or in a `still` picture. Raises InvalidRequest, MediaError."""
@@ -119,6 +123,7 @@ class Lite:
     """A model that was trained by `riverrun train video`: a stream that goes on, and takes other prompts."""
 
     knows = ("seconds", "then", "image", "steps")
+    leads = True
 
     def __init__(self, model: str, device: str) -> None:
         from riverrun import models
@@ -165,17 +170,19 @@ class Published:
     clips = (*both, "loops", "references", "strategy", "edit")
     endless = (*both, "seconds", "then", "fifo")
 
-    def __init__(self, folder: Path, device: str, half: bool) -> None:
+    def __init__(self, folder: Path, crew: "Crew", half: bool) -> None:
         from riverrun.models.video.clips import load
 
-        self.model, self.device = load(folder, device, "bfloat16" if half else "float32"), device
+        self.crew, self.device, self.leads = crew, str(crew.device), crew.is_main_process
+        self.model = load(folder, self.device, "bfloat16" if half else "float32", crew.num_processes)
 
     def take(self, prompt: str, shot: Shot, seed: int, still: bool = False) -> Take:
         """As Shows.take; of a side, what does not fill a latent is left out."""
         from riverrun.models.inference import free
+        from riverrun.models.video.parallel import least
 
         request, references = self._request(prompt, replace(shot, frames=1) if still else shot, seed)
-        room, side = free(self.device), self.model.vae.config.spatial.factor
+        room, side = least(free(self.device), self.crew), self.model.vae.config.spatial.factor
         plan = self.model.plan(request, room)
         given = [reference(path, request.size) for path in references]
         rate = Fraction(request.fps).limit_denominator(1001)
@@ -254,11 +261,17 @@ def reference(path: str, size: tuple[int, int]) -> "Tensor":
 
 
 def loaded(name: str, device: str, half: bool) -> Shows:
-    """A model by name, or in a file or folder. Raises CheckpointError, InvalidRequest."""
+    """A model by name, or in a file or folder. Raises CheckpointError, InvalidRequest, ModelError."""
     from riverrun.models import InvalidRequest
+    from riverrun.models.video import parallel
 
+    crew = parallel.crew(device)
     if Path(name).is_dir():
-        return Published(Path(name), device, half)
+        return Published(Path(name), crew, half)
+    if crew.num_processes > 1:
+        raise InvalidRequest(
+            f"{crew.num_processes} processes are for published checkpoints, and this model is small: start one"
+        )
     if half:
         raise InvalidRequest("half is for published checkpoints, and this model is small: leave it out")
     return Lite(name, device)

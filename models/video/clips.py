@@ -19,6 +19,7 @@ from riverrun.models.errors import CheckpointError, InvalidRequest
 from riverrun.models.state import State
 from riverrun.models.video import fifo, plan, prompts, rflow, strategy, vae
 from riverrun.models.video.fifo import Diagonal
+from riverrun.models.video.parallel import Parallel
 from riverrun.models.video.pixels import to_pictures, to_pixels
 from riverrun.models.video.plan import Plan, gib
 from riverrun.models.video.published import load as load_network
@@ -103,12 +104,17 @@ class Request:
 
 @dataclass(frozen=True)
 class OpenSora:
-    """The parts of Open-Sora 1.2. `reading` is how many bytes the reader takes while it reads."""
+    """The parts of Open-Sora 1.2. `reading` is how many bytes the reader takes while it reads.
+
+    With several `ranks` as many processes have these parts, are asked for the same, and have all of what is made: the
+    transformer is computed by all of them together, the rest by each.
+    """
 
     net: STDiT3
     vae: VideoVae
     reader: Reader
     reading: int = 0
+    ranks: int = 1
 
     @torch.inference_mode()
     def generate(
@@ -217,7 +223,7 @@ class OpenSora:
             plan.weights(self.net),
             plan.weights(self.vae),
             self.reading,
-            plan.sampling(config, latents, rows, 2 * texts, item),
+            plan.sampling(config, latents, rows, 2 * texts, item, self.ranks),
             plan.decoding(self.vae.config, request.frames, request.size, self._like.element_size()),
             bool(request.strength and request.split),
         )
@@ -267,7 +273,8 @@ class OpenSora:
     def _velocity(self, request: Request, captions: tuple[State, State], split: bool) -> Velocities:
         device = self.net.final_layer.linear.weight.device
         fps = torch.tensor([PICTURE if request.frames == 1 else request.fps], device=device)
-        net: Any = rflow.ByRow(self.net) if split else self.net
+        net: Any = Parallel(self.net) if self.ranks > 1 else self.net
+        net = rflow.ByRow(net) if split else net
         return rflow.guided(net, *captions, fps, request.size, request.strength)
 
     def _times(self, request: Request) -> list[float]:
@@ -286,8 +293,8 @@ def shown(pixels: Tensor) -> NDArray[np.uint8]:
     return made
 
 
-def load(folder: Path, device: str = "cpu", dtype: str = "float32") -> OpenSora:
-    """Open-Sora 1.2 from a folder that holds those of PARTS, as published.
+def load(folder: Path, device: str = "cpu", dtype: str = "float32", ranks: int = 1) -> OpenSora:
+    """Open-Sora 1.2 from a folder that holds those of PARTS, as published, in each of `ranks` processes.
 
     The text encoder is loaded for every request, and let go of. Raises CheckpointError for what is missing or does
     not fit.
@@ -298,4 +305,6 @@ def load(folder: Path, device: str = "cpu", dtype: str = "float32") -> OpenSora:
     network = load_network(folder / "transformer", "stdit3", device, dtype)
     text, tokens = folder / "text_encoder", network.config.tokens
     autoencoder = load_vae(folder / "vae", device, dtype)
-    return OpenSora(network, autoencoder, lambda texts: once(text, texts, tokens, device), weight(text))
+    return OpenSora(
+        network, autoencoder, lambda texts: once(text, texts, tokens, device), weight(text), ranks
+    )

@@ -20,9 +20,27 @@ from einops import rearrange
 from torch import Tensor
 
 from riverrun.models.state import State
+from riverrun.models.training.loop import Alone, Crew, assemble
 from riverrun.models.video.blocks import SelfAttention
 from riverrun.models.video.caching import Reuse
 from riverrun.models.video.stdit3 import STDiT3
+
+
+def crew(device: str) -> Crew:
+    """The processes that torchrun started, each with a device of that kind, or this one alone.
+
+    Raises ModelError for a device that several processes cannot share.
+    """
+    return assemble(device) if dist.is_torchelastic_launched() else Alone(torch.device(device))
+
+
+def least(value: int | None, crew: Crew) -> int | None:
+    """The least value of all processes, so that they decide alike; None if it is that of any."""
+    if crew.num_processes == 1:
+        return value
+    found = torch.tensor([-1 if value is None else value], device=crew.device)
+    dist.all_reduce(found, dist.ReduceOp.MIN)
+    return None if found.item() < 0 else int(found.item())
 
 
 @dataclass(frozen=True)
@@ -61,15 +79,17 @@ class Shares:
         if attn.heads % self.ranks:
             y = F.scaled_dot_product_attention(q, self.join(k), self.join(v))
         else:
-            q, k, v = self.to_heads(torch.stack([q, k, v]))
+            q = self.to_heads(q)  # one after the other: each lets go of what it was
+            k = self.to_heads(k)
+            v = self.to_heads(v)
             y = self.to_patches(F.scaled_dot_product_attention(q, k, v))
         joined: Tensor = attn.proj(rearrange(y, "(b f) h s e -> b f s (h e)", f=f))
         return joined
 
     def to_heads(self, x: Tensor) -> Tensor:
-        """All patches of this rank's heads, for some patches of all heads.  # [3, b, h, s, e] -> [3, b, h', n, e]"""
-        sent = rearrange(x, "k b (r h) s e -> r k b h s e", r=self.ranks)
-        return rearrange(self.exchange(sent), "r k b h s e -> k b h (r s) e")[:, :, :, : self.count]
+        """All patches of this rank's heads, for some patches of all heads.  # [b, h, s, e] -> [b, h', n, e]"""
+        sent = rearrange(x, "b (r h) s e -> r b h s e", r=self.ranks)
+        return rearrange(self.exchange(sent), "r b h s e -> b h (r s) e")[:, :, : self.count]
 
     def to_patches(self, y: Tensor) -> Tensor:
         """The way back.  # [b, h', n, e] -> [b, h, s, e]"""

@@ -59,15 +59,19 @@ def gib(size: float) -> str:
     return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / GIB * 1024:.1f} MiB"
 
 
-def sampling(config: Config, latents: tuple[int, int, int], rows: int, captions: int, item: int) -> int:
+def sampling(
+    config: Config, latents: tuple[int, int, int], rows: int, captions: int, item: int, ranks: int = 1
+) -> int:
     """Bytes of one evaluation of an STDiT3, and of the captions that it is given.
 
-    Either feed-forward holds most, or attention along time, which turns queries and keys in float32.
-    Units: `latents` are frames, rows and columns; `rows` of the batch; `item` bytes of a value.
+    Either feed-forward holds most, or attention along time, which turns queries and keys in float32, or attention
+    within frames where what it attends with is exchanged.
+    Units: `latents` are frames, rows and columns; `rows` of the batch; `item` bytes of a value; `ranks` processes
+    have a share of the patches each.
     """
     f, y, x = latents
-    tokens = rows * f * -(-y // config.patch) * -(-x // config.patch)
-    a_value = max((4 + 2 * config.ratio) * item, 6 * item + 26)
+    tokens = rows * f * -(-(-(-y // config.patch) * -(-x // config.patch)) // ranks)
+    a_value = max((4 + 2 * config.ratio) * item, 6 * item + 26, 16 * item if ranks > 1 else 0)
     words = (captions + rows) * 4 * config.depth * config.tokens * config.width * item
     return round(MARGIN * (tokens * config.width * a_value + words))
 

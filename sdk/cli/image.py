@@ -46,5 +46,8 @@ def image(
     place = guard(PIPE, out, force)
     shot = Shot(steps=steps, size=pixels(resolution, aspect, size), guidance=guidance, negative=negative,
                 aesthetic=aesthetic)  # fmt: skip
-    save(place, Projector(model, device=device, half=half, seed=seed).picture(prompt, shot, tell=tell))
-    typer.echo(out, err=True)
+    projector = Projector(model, device=device, half=half, seed=seed)
+    made = projector.picture(prompt, shot, tell=tell)
+    if projector.leads:
+        save(place, made)
+        typer.echo(out, err=True)

@@ -105,6 +105,8 @@ def video(
     )  # fmt: skip
     projector = Projector(model, device=device, half=half, seed=seed)
     made = projector.file(prompt, out, shot, force=force, tell=tell)
+    if not projector.leads:
+        return
     typer.echo(
         f"{made.path}  {made.frames} frames, {made.seconds:.2f} s in {made.elapsed:.1f} s"
         f" ({made.frames / made.elapsed:.1f} frames/s), first after {made.first:.2f} s",

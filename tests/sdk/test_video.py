@@ -1,6 +1,11 @@
 """riverrun video and image: prompts become files, by either kind of model; what cannot be shown is told in a line."""
 
 import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -8,9 +13,11 @@ import av
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
+import riverrun
 from riverrun.cli import main
 from riverrun.media import picture as seen
 from riverrun.media import settings_of
@@ -24,8 +31,30 @@ from tests.models.video.small import small, stirred
 from tests.models.video.test_text import tokenizer
 from tests.models.video.test_vae import SMALL as AUTOENCODER
 
+ROOT = Path(__file__).resolve().parents[2]
 PROMPT = "a calm sea"
 SHORT = ("--size", "16x24", "--frames", "9", "--steps", "1")
+SCRIPT = """
+import json, os, sys
+from functools import partial
+import numpy as np
+import torch
+torch.set_num_threads(1)
+from riverrun.cli import main
+from riverrun.models.video import clips
+from riverrun.models.video.published import load_vae
+from tests.models.video.test_vae import SMALL
+from tests.sdk.test_video import made
+
+clips.load_vae = partial(load_vae, shape=SMALL)
+model, out, commands = json.loads(sys.argv[1])
+for command in commands:
+    try:
+        main(command)
+    except SystemExit as ended:
+        print("status", ended.code)
+np.save(f"{out}/made-{os.environ['RANK']}.npy", made(model))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +158,50 @@ def test_a_published_model_goes_on_without_end(opensora: str, tmp_path: Path) ->
     told = ("--fifo", "--seconds", "1", "--fps", "20", "--then", "0.5:a storm", "-o", out)
     assert call("video", PROMPT, "--model", opensora, *SHORT, *told) == 0
     assert frames(out) == (20, (16, 24), 20.0)
+
+
+def made(model: str) -> NDArray[np.uint8]:
+    """Pictures of a clip, and of one without end, by whichever processes there are."""
+    projector, size = riverrun.Projector(model), (40, 56)
+    clip = riverrun.Shot(size=size, frames=18, steps=2, guidance=3.0)
+    endless = riverrun.Shot(size=size, frames=9, steps=1, fifo=True, fps=20, seconds=0.5)
+    endless = replace(endless, then=[riverrun.Cue(0.2, "a storm")])
+    return np.concatenate([chunk.data for shot in (clip, endless) for chunk in projector.show(PROMPT, shot)])
+
+
+def test_two_processes_make_together_what_one_makes(
+    opensora: str, lite: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = ["video", PROMPT, "--model", opensora, *SHORT[2:], "--size", "96x128"]
+    still = ["image", PROMPT, "--model", opensora, *SHORT[:2], "--steps", "1"]
+    assert call(*clip, "-o", tmp_path / "one.mp4") == 0
+    alone = capsys.readouterr().err
+    commands = [
+        [*clip, "-o", str(tmp_path / "two.mp4")],
+        [*still, "-o", str(tmp_path / "two.png")],
+        ["video", "a ball", "--model", lite, "-o", str(tmp_path / "none.mp4")],
+    ]
+    (tmp_path / "it.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    asked = json.dumps([opensora, str(tmp_path), commands])
+    done = subprocess.run(
+        [*command, "--nproc-per-node=2", str(tmp_path / "it.py"), asked],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert (done.stdout.count("status 0"), done.stdout.count("status 1")) == (4, 2), done.stderr[-4000:]
+    first, second = (np.load(tmp_path / f"made-{rank}.npy").astype(int) for rank in (0, 1))
+    assert len(first) == 28 and (first == second).all() and np.abs(first - made(opensora)).max() <= 1
+    assert frames(tmp_path / "two.mp4") == frames(tmp_path / "one.mp4")
+    assert seen(tmp_path / "two.png").shape == (16, 24, 3) and not (tmp_path / "none.mp4").exists()
+    assert done.stderr.count("9 frames, ") == 1 == alone.count("9 frames, "), "one process tells"
+    whole, shared = (float(re.findall(r"sampling (\S+) MiB", text)[0]) for text in (alone, done.stderr))
+    assert shared < whole
+    assert "2 processes are for published checkpoints" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ import torch.distributed as dist
 torch.set_num_threads(1)
 from riverrun.models.video import rflow
 from riverrun.models.video.parallel import Parallel
+from riverrun.models.video.plan import sampling
+from tests.models.memory import peak
 from tests.models.video.small import SMALL, drawn, small
 
 dist.init_process_group("gloo")
@@ -32,6 +34,12 @@ with torch.inference_mode():
             )
             for known in (None, noisy):
                 far = max(far, (alone(latents, 700.0, known) - shared(latents, 700.0, known)).abs().max().item())
+for heads in (3, 4):
+    wide = replace(SMALL, width=48, heads=heads)
+    net, time, rates = Parallel(small(wide)), torch.full((2,), 500.0), torch.full((2,), 24.0)
+    x, told = drawn(2, 4, 5, 16, 18), net.net.read(drawn(2, 6, 12))
+    planned, held = sampling(wide, x.shape[2:], 2, 2, 4, ranks), peak(lambda: net(x, time, told, rates, (128, 144)))
+    assert held < planned < 1.5 * held, (heads, held, planned)
 print(f"{ranks} ranks, {far:.1e} apart")
 assert far < 1e-5, far
 dist.destroy_process_group()
@@ -39,7 +47,7 @@ dist.destroy_process_group()
 
 
 def test_two_processes_are_as_one(tmp_path: Path) -> None:
-    """Of 9, 15, 1 and 6 patches, with heads that divide and one that does not."""
+    """Of 9, 15, 1 and 6 patches, with heads that divide and one that does not; in the memory that is planned."""
     (tmp_path / "it.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     done = subprocess.run(

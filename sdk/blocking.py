@@ -11,7 +11,8 @@ from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
 from numpy.typing import NDArray
 
 from riverrun import live
-from riverrun.client import AsyncClient, Converting, Form, Found, Manner, Model, Settings, Talk, Voice
+from riverrun.asked import Converting, Form, Found, Manner, Model, Settings, Talk, Voice
+from riverrun.client import AsyncClient
 from riverrun.link import Event
 from riverrun.live import AsyncSpeech, AsyncStream, Sound, Stats
 from riverrun.media import Chunk

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riverrun.answers import Unreachable
-from riverrun.client import SPEECH_RATE, AsyncClient, Talk
+from riverrun.asked import Talk
+from riverrun.client import SPEECH_RATE, AsyncClient
 from riverrun.link import Event
 from riverrun.live import AsyncStream
 from riverrun.models.errors import InvalidRequest

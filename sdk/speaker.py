@@ -13,7 +13,7 @@ from riverrun.files import PIPE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from riverrun.client import Manner as Told
+    from riverrun.asked import Manner as Told
     from riverrun.link import Event
     from riverrun.media import Chunk
 

@@ -6,8 +6,10 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, Self, cast
 
 import httpx
 
@@ -77,53 +79,81 @@ class Upload(io.FileIO):
         return data or b""
 
 
+async def pieces(
+    http: httpx.AsyncClient,
+    reply: httpx.Response,
+    rest: Callable[[int], httpx.Request],
+    came: Callable[[int], object] = lambda size: None,
+) -> AsyncGenerator[bytes, None]:
+    """The bytes of a reply as they come, however often it is cut: `rest` asks for those after so many.
+
+    `came` is told how many came. Raises what the server fails with, and Unreachable if it does not come back.
+    """
+    received = 0
+    while True:
+        try:
+            async for piece in reply.aiter_raw():
+                received += len(piece)
+                came(received)
+                yield piece
+            return
+        except httpx.TransportError as error:
+            log.info("the reply at %s was cut after %d bytes: %s", reply.url, received, error)
+        finally:
+            await reply.aclose()
+        lost = f"the {received} bytes of the result that came are dropped; ask for it again"
+        reply = await patient(http, partial(rest, received), lost)
+
+
+async def patient(http: httpx.AsyncClient, build: Callable[[], httpx.Request], lost: str) -> httpx.Response:
+    """An answer of a server that may be away for a while.
+
+    Raises what it refuses with, or Unreachable, which says what is `lost`.
+    """
+    loop = asyncio.get_running_loop()
+    begun, tries = loop.time(), 0
+    while True:
+        await asyncio.sleep(AGAIN[min(tries, len(AGAIN) - 1)])
+        tries += 1
+        try:
+            return await ask(http, build, 1)
+        except (Unreachable, AtCapacity, TooMany) as error:
+            if (spent := loop.time() - begun) > PATIENCE:
+                raise Unreachable(
+                    f"{http.base_url} did not come back in {spent:.0f} s and {tries} attempts: {lost}"
+                ) from error
+
+
 class Fetch:
-    """A reply of the server as it is made: taken up however often it is cut, and in the end forgotten there."""
+    """A reply of the server as it is made, in the end forgotten there. Use it in `async with`."""
 
     def __init__(
         self, http: httpx.AsyncClient, path: str, came: Callable[[int], object] = lambda size: None
     ) -> None:
         """`came` is told how many bytes of it came."""
         self.http, self.path, self.came = http, path, came
-        self.received = 0  # bytes
         self.at, self.token = "", ""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.forget()
 
     async def pieces(self, build: Callable[[], httpx.Request]) -> AsyncGenerator[bytes, None]:
         """Ask; give the bytes of the reply as they come. Raises what the server fails with."""
         reply = await ask(self.http, build)
         self.at = f"{self.path}/{reply.headers['riverrun-session']}"
         self.token = reply.headers["riverrun-token"]
-        while True:
-            try:
-                async for piece in reply.aiter_raw():
-                    self.received += len(piece)
-                    self.came(self.received)
-                    yield piece
-                return
-            except httpx.TransportError as error:
-                log.info("the reply at %s was cut after %d bytes: %s", self.at, self.received, error)
-            finally:
-                await reply.aclose()
-            reply = await self._again()
+        async with aclosing(pieces(self.http, reply, self._rest, self.came)) as came:
+            async for piece in came:
+                yield piece
 
-    async def _again(self) -> httpx.Response:
-        """Take the reply up where it was cut. Raises Unreachable, or why the server cannot."""
-        loop = asyncio.get_running_loop()
-        begun, tries = loop.time(), 0
-        headers = {"riverrun-token": self.token, "range": f"bytes={self.received}-"}
-        while True:
-            await asyncio.sleep(AGAIN[min(tries, len(AGAIN) - 1)])
-            tries += 1
-            try:
-                return await ask(
-                    self.http, lambda: self.http.build_request("GET", self.at, headers=headers), 1
-                )
-            except (Unreachable, AtCapacity, TooMany) as error:
-                if (spent := loop.time() - begun) > PATIENCE:
-                    raise Unreachable(
-                        f"{self.http.base_url} did not come back in {spent:.0f} s and {tries} attempts: the "
-                        f"{self.received} bytes of the result that came are dropped; ask for it again"
-                    ) from error
+    def _rest(self, received: int) -> httpx.Request:
+        headers = {"riverrun-token": self.token, "range": f"bytes={received}-"}
+        return self.http.build_request("GET", self.at, headers=headers)
 
     async def forget(self) -> None:
         """Let the server free what it keeps of this; it does so by itself, if later."""
@@ -174,10 +204,10 @@ async def remake(
     try:
         with Upload(source, lambda sent: note(0, sent)) as file:
             sizes[1] = os.fstat(file.fileno()).st_size
-            work = Fetch(http, path, lambda came: note(2, came))
             upload, data = {"file": (Path(source).name, file)}, {**fields, "response_format": form}
-            pieces = work.pieces(lambda: http.build_request("POST", path, files=upload, data=data))
-            return await _kept(work, pieces, target, form)
+            async with Fetch(http, path, lambda came: note(2, came)) as work:
+                made = work.pieces(lambda: http.build_request("POST", path, files=upload, data=data))
+                return cast(Path, await kept(made, target, form))
     except OSError as error:
         raise UnsupportedMedia(f"{source} cannot be read: {error.strerror}") from error
 
@@ -187,23 +217,24 @@ async def speak(
 ) -> bytes | Path:
     """Have a text said: into a file, whole or not at all, whose path is given, or else as bytes."""
     form = form if out is None else place(out, out, form)[1]
-    work, body = Fetch(http, SPEECH), {**asked, "response_format": form}
-    pieces = work.pieces(lambda: http.build_request("POST", SPEECH, json=body))
-    if out is not None:
-        return await _kept(work, pieces, Path(guard(PIPE, out, force)), form)
-    with io.BytesIO() as file:
-        await _fill(work, pieces, file, form)
-        return file.getvalue()
+    target, body = None if out is None else Path(guard(PIPE, out, force)), {**asked, "response_format": form}
+    async with Fetch(http, SPEECH) as work:
+        made = work.pieces(lambda: http.build_request("POST", SPEECH, json=body))
+        return await kept(made, target, form)
 
 
-async def _kept(work: Fetch, pieces: AsyncGenerator[bytes, None], target: Path, form: str) -> Path:
-    """Write a reply into a file, whole or not at all; give its path."""
+async def kept(made: AsyncGenerator[bytes, None], target: Path | None, form: str) -> bytes | Path:
+    """Write a reply into a file, whole or not at all, and give its path; without one, give its bytes."""
+    if target is None:
+        with io.BytesIO() as whole:
+            await _fill(made, whole, form)
+            return whole.getvalue()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = part_of(target)
         try:
             with part.open("x+b") as file:
-                await _fill(work, pieces, file, form)
+                await _fill(made, file, form)
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
@@ -224,16 +255,13 @@ async def detect(http: httpx.AsyncClient, source: str) -> Any:
     return reply.json()
 
 
-async def _fill(work: Fetch, pieces: AsyncGenerator[bytes, None], file: BinaryIO, form: str) -> None:
+async def _fill(made: AsyncGenerator[bytes, None], file: BinaryIO, form: str) -> None:
     """Write a reply into an empty file."""
-    try:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                file.write(piece)
-        if form == "wav":
-            measure(file)
-    finally:
-        await work.forget()
+    async with aclosing(made):
+        async for piece in made:
+            file.write(piece)
+    if form == "wav":
+        measure(file)
 
 
 def measure(file: BinaryIO) -> None:

@@ -205,8 +205,7 @@ class Hub:
         Raises AtCapacity, TooMany, InvalidRequest, NotFound, ProtocolError.
         """
         engine = self.willing()
-        wanted = wanted if wanted.model else replace(wanted, model=self.speaker())
-        self.known(wanted.model)
+        wanted = self.named(wanted)
         wanted = await self._prepared(wanted, owner)  # before places are counted, as others come meanwhile
         if len(self.streams) >= self.settings.streams.sessions:
             raise AtCapacity(
@@ -263,6 +262,13 @@ class Hub:
         engine = self.willing()
         self.known(wanted.model)
         await engine.check(wanted.model, (await self._prepared(wanted, owner)).request)
+
+    def named(self, wanted: Open) -> Open:
+        """What is wanted, of the first model that gives its form if none is named. Raises InvalidRequest."""
+        if not wanted.model:
+            wanted = replace(wanted, model=self.painter() if wanted.format in PICTURES else self.speaker())
+        self.known(wanted.model)
+        return wanted
 
     def speaker(self, model: str = "") -> str:
         """The model of a name if it speaks, or the first that does. Raises InvalidRequest if there is none."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,8 +117,7 @@ async def opened(
         return await hub.open(wanted, transport, address, owner), None
     hub.willing()
     free(hub, wanted.stream)
-    wanted = wanted if wanted.model else replace(wanted, model=hub.speaker())
-    hub.known(wanted.model)
+    wanted = hub.named(wanted)
     if not (hub.speaks(wanted.model) or hub.shows(wanted.model)):
         raise InvalidRequest(
             f"only speech and pictures have a name here: send sound for {wanted.model} by WebRTC"

@@ -117,6 +117,13 @@ async def test_raw_pictures_are_those_of_the_model(at: At) -> None:
     assert shown == {"type": "shown", "id": "", "prompt": 0, "tick": 0}
 
 
+async def test_the_first_that_shows_is_taken_where_none_is_named(at: At) -> None:
+    for name in (None, "one"):
+        asked = {"prompt": "a red ball", "seconds": 0.25}
+        async with call(at[0], model="", format="rgb", request=asked, stream=name) as peer:
+            assert peer.opened["model"] == "painter"
+
+
 async def test_a_network_is_watched_as_it_shows_alone() -> None:
     model, size = ShowLite(net()), (16, 24)
     asked = Shown("a red ball", seconds=1.5, seed=3)

@@ -1,12 +1,18 @@
 """What a server is asked for and what it tells, as a client's calls take and give it."""
 
 from collections.abc import Callable
+from os import PathLike
 from typing import Literal, NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
 
 from riverrun.link import Event
 
 Form = Literal["wav", "flac", "opus", "mp3"]
 """What a file of sound is in."""
+Picture = str | PathLike[str] | NDArray[np.uint8]
+"""A file of PNG, JPEG, WebP, GIF or BMP, or pixels `[y, x, 3]`."""
 
 
 class Model(TypedDict):
@@ -87,3 +93,11 @@ class Talk(Manner, total=False):
     )  # seconds in which the first sound is due; then it is made at most 2 s ahead of being played
     format: Literal["pcm16", "f32"]  # f32; what samples travel in
     on_event: Callable[[Event], object] | None  # told what befalls the speech, must return soon
+
+
+class Look(TypedDict, total=False):
+    """How a prompt is shown; the server knows the defaults."""
+
+    model: str  # a name `models` lists; the first that shows
+    seed: int  # equal seeds give equal pictures
+    steps: int  # evaluations; fewer are faster

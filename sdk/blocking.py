@@ -8,10 +8,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, Unpack, overload
 
+import numpy as np
 from numpy.typing import NDArray
 
 from riverrun import live
-from riverrun.asked import Converting, Form, Found, Manner, Model, Settings, Talk, Voice
+from riverrun.asked import (
+    Converting,
+    Form,
+    Found,
+    Look,
+    Manner,
+    Model,
+    Picture,
+    Settings,
+    Talk,
+    Voice,
+)
 from riverrun.client import AsyncClient
 from riverrun.link import Event
 from riverrun.live import AsyncSpeech, AsyncStream, Sound, Stats
@@ -19,6 +31,7 @@ from riverrun.media import Chunk
 from riverrun.streaming.errors import SessionEnded
 from riverrun.streaming.wire import Word
 from riverrun.transfer import Progress
+from riverrun.videos import Share
 
 T = TypeVar("T")
 A = TypeVar("A", bound=live.Running)
@@ -139,6 +152,52 @@ class Client:
     def speech(self, **talk: Unpack[Talk]) -> "Speech":
         """Live speech to enter with `with`; the arguments are those of AsyncClient.speech."""
         return Speech(self, self._async.speech(**talk))
+
+    @overload
+    def video(
+        self,
+        prompt: str,
+        *,
+        seconds: float = ...,
+        image: Picture | None = None,
+        progress: Share | None = None,
+        **look: Unpack[Look],
+    ) -> bytes: ...
+
+    @overload
+    def video(
+        self,
+        prompt: str,
+        out: str | PathLike[str],
+        *,
+        seconds: float = ...,
+        image: Picture | None = None,
+        force: bool = False,
+        progress: Share | None = None,
+        **look: Unpack[Look],
+    ) -> Path: ...
+
+    def video(self, prompt: str, out: Any = None, **options: Any) -> Any:
+        """Have a prompt shown in an MP4 file, whose path is given, or else as the bytes of one.
+
+        The arguments, and what is raised, are those of AsyncClient.video.
+        """
+        return self.do(self._async.video(prompt, out, **options))
+
+    @overload
+    def image(self, prompt: str, **look: Unpack[Look]) -> NDArray[np.uint8]: ...
+
+    @overload
+    def image(
+        self, prompt: str, out: str | PathLike[str], *, force: bool = False, **look: Unpack[Look]
+    ) -> Path: ...
+
+    def image(self, prompt: str, out: Any = None, **options: Any) -> Any:
+        """Have a prompt shown in a picture: a file, whose path is given, or else pixels `[y, x, 3]`.
+
+        The arguments, and what is raised, are those of AsyncClient.image.
+        """
+        return self.do(self._async.image(prompt, out, **options))
 
     @overload
     def speak(self, text: str, *, format: Form = "wav", **manner: Unpack[Manner]) -> bytes: ...

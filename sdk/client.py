@@ -13,15 +13,27 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from riverrun import transfer
+from riverrun import transfer, videos
 from riverrun.arrays import given, taken
-from riverrun.asked import Converting, Form, Found, Manner, Model, Settings, Talk, Voice
+from riverrun.asked import (
+    Converting,
+    Form,
+    Found,
+    Look,
+    Manner,
+    Model,
+    Picture,
+    Settings,
+    Talk,
+    Voice,
+)
 from riverrun.link import Event
 from riverrun.live import AsyncSpeech, AsyncStream, Running
 from riverrun.media.errors import UnsupportedMedia
 from riverrun.models.errors import InvalidRequest
 from riverrun.streaming import wire
 from riverrun.transfer import Progress
+from riverrun.videos import Share
 
 CONNECT, SILENCE = 10.0, 120.0  # seconds until a connection is there, and until a silent one counts as lost
 STREAM = "/v1/stream"
@@ -217,6 +229,77 @@ class AsyncClient:
         form = "wav" if out is None and format == "same" else format
         target = None if out is None else os.fspath(out)
         return await transfer.speak(self.http, {"input": text, **manner}, target, form, force)
+
+    @overload
+    async def video(
+        self,
+        prompt: str,
+        *,
+        seconds: float = ...,
+        image: Picture | None = None,
+        progress: Share | None = None,
+        **look: Unpack[Look],
+    ) -> bytes: ...
+
+    @overload
+    async def video(
+        self,
+        prompt: str,
+        out: str | PathLike[str],
+        *,
+        seconds: float = ...,
+        image: Picture | None = None,
+        force: bool = False,
+        progress: Share | None = None,
+        **look: Unpack[Look],
+    ) -> Path: ...
+
+    async def video(
+        self,
+        prompt: str,
+        out: str | PathLike[str] | None = None,
+        *,
+        seconds: float = 4.0,
+        image: Picture | None = None,
+        force: bool = False,
+        progress: Share | None = None,
+        **look: Unpack[Look],
+    ) -> bytes | Path:
+        """Have a prompt shown in an MP4 file, whose path is given, or else as the bytes of one.
+
+        `image` is the first picture; `progress` is told the share that is made, 0 to 1. The server may be away for a
+        while; what it made is forgotten there in the end, and its making ended when this is cancelled. What is at `out`
+        is kept unless `force`.
+        Raises MediaError if the target is kept or the image is not usable, InvalidRequest for what cannot be shown,
+        StreamError if making it failed, TooBig, Unreachable, AtCapacity, NotAllowed.
+        """
+        asked = {"prompt": prompt, "seconds": seconds, **look}
+        target = None if out is None else os.fspath(out)
+        return await videos.render(self.http, asked, image, target, force, progress)
+
+    @overload
+    async def image(self, prompt: str, **look: Unpack[Look]) -> NDArray[np.uint8]: ...
+
+    @overload
+    async def image(
+        self, prompt: str, out: str | PathLike[str], *, force: bool = False, **look: Unpack[Look]
+    ) -> Path: ...
+
+    async def image(
+        self,
+        prompt: str,
+        out: str | PathLike[str] | None = None,
+        *,
+        force: bool = False,
+        **look: Unpack[Look],
+    ) -> NDArray[np.uint8] | Path:
+        """Have a prompt shown in a picture: a .png, .jpg or .webp file, whose path is given, or else pixels.
+
+        Raises as `video`.
+        Shapes: `[y, x, 3]`.
+        """
+        target = None if out is None else os.fspath(out)
+        return await videos.draw(self.http, {"prompt": prompt, **look}, target, force)
 
     @overload
     async def restore(

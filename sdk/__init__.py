@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from riverrun.answers import Unreachable
-    from riverrun.blocking import Client, Speech, Stream
+    from riverrun.blocking import Client, Show, Speech, Stream
     from riverrun.client import AsyncClient
     from riverrun.link import Event
     from riverrun.live import AsyncSpeech, AsyncStream
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from riverrun.models.errors import InvalidRequest, ModelError
     from riverrun.projector import Projected, Projector
     from riverrun.shots import Cue, Shot
+    from riverrun.shows import AsyncShow
     from riverrun.streaming.errors import AtCapacity, ProtocolError, SessionEnded, StreamError
     from riverrun.streaming.problems import NotAllowed
     from riverrun.streaming.wire import Word
 
 HOMES = {
     "answers": ("Unreachable",),
-    "blocking": ("Client", "Speech", "Stream"),
+    "blocking": ("Client", "Show", "Speech", "Stream"),
     "client": ("AsyncClient",),
     "link": ("Event",),
     "live": ("AsyncSpeech", "AsyncStream"),
@@ -30,6 +31,7 @@ HOMES = {
     "models.errors": ("InvalidRequest", "ModelError"),
     "projector": ("Projected", "Projector"),
     "shots": ("Cue", "Shot"),
+    "shows": ("AsyncShow",),
     "streaming.errors": ("AtCapacity", "ProtocolError", "SessionEnded", "StreamError"),
     "streaming.problems": ("NotAllowed",),
     "streaming.wire": ("Word",),
@@ -37,6 +39,7 @@ HOMES = {
 
 __all__ = [
     "AsyncClient",
+    "AsyncShow",
     "AsyncSpeech",
     "AsyncStream",
     "AtCapacity",
@@ -56,6 +59,7 @@ __all__ = [
     "Result",
     "SessionEnded",
     "Shot",
+    "Show",
     "Speech",
     "Stream",
     "StreamError",

@@ -101,3 +101,11 @@ class Look(TypedDict, total=False):
     model: str  # a name `models` lists; the first that shows
     seed: int  # equal seeds give equal pictures
     steps: int  # evaluations; fewer are faster
+
+
+class Watch(Look, total=False):
+    """How live pictures come, beside how they are shown."""
+
+    seconds: float  # how many there are in all; 0, as it is by default, for as long as they are read
+    live: float | None  # seconds of pictures that are made ahead of being read; a chunk
+    on_event: Callable[[Event], object] | None  # told what befalls the stream, must return soon

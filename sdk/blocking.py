@@ -23,11 +23,14 @@ from riverrun.asked import (
     Settings,
     Talk,
     Voice,
+    Watch,
 )
 from riverrun.client import AsyncClient
 from riverrun.link import Event
 from riverrun.live import AsyncSpeech, AsyncStream, Sound, Stats
 from riverrun.media import Chunk
+from riverrun.shots import Cue
+from riverrun.shows import AsyncShow
 from riverrun.streaming.errors import SessionEnded
 from riverrun.streaming.wire import Word
 from riverrun.transfer import Progress
@@ -152,6 +155,10 @@ class Client:
     def speech(self, **talk: Unpack[Talk]) -> "Speech":
         """Live speech to enter with `with`; the arguments are those of AsyncClient.speech."""
         return Speech(self, self._async.speech(**talk))
+
+    def show(self, prompt: str, *, image: Picture | None = None, **watch: Unpack[Watch]) -> "Show":
+        """Live pictures to enter with `with`; the arguments are those of AsyncClient.show."""
+        return Show(self, self._async.show(prompt, image=image, **watch))
 
     @overload
     def video(
@@ -293,7 +300,7 @@ class Running(Generic[A]):
         return self
 
     def __next__(self) -> Chunk:
-        """The next output `[t, c]` float32, as AsyncStream.next. Raises what ended the stream."""
+        """The next output, `[t, c]` float32 or `[t, y, x, 3]` uint8. Raises what ended the stream."""
         chunk = self._client.do(self._async.next())
         if chunk is None:
             raise StopIteration
@@ -373,6 +380,30 @@ class Speech(Running[AsyncSpeech]):
         Threads and errors are as with Stream.through.
         """
         return self._through(source, self.say)
+
+
+class Show(Running[AsyncShow]):
+    """Prompts in, chunks of pictures out. Use it in `with`; leaving before the end cancels it at the server.
+
+    What is not read is not made. A lost connection is dialled again and goes on where it was, for as long as the server
+    waits for it; not a picture is lost or comes twice. Threads: one may update while another reads.
+    Entering raises Unreachable, AtCapacity, InvalidRequest, NotAllowed.
+    """
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second."""
+        return float(self._async.rate)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the pictures."""
+        return self._async.size
+
+    @property
+    def cues(self) -> list[Cue]:
+        """The prompts that took effect, each with the seconds from which on it is seen. As AsyncShow.cues."""
+        return self._async.cues
 
 
 class Pouring(Generic[T]):

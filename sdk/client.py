@@ -26,11 +26,13 @@ from riverrun.asked import (
     Settings,
     Talk,
     Voice,
+    Watch,
 )
 from riverrun.link import Event
 from riverrun.live import AsyncSpeech, AsyncStream, Running
 from riverrun.media.errors import UnsupportedMedia
 from riverrun.models.errors import InvalidRequest
+from riverrun.shows import AsyncShow
 from riverrun.streaming import wire
 from riverrun.transfer import Progress
 from riverrun.videos import Share
@@ -192,8 +194,20 @@ class AsyncClient:
         wanted = wire.Open(model, told, rate, 1, form, live=live)
         return AsyncSpeech(self._socket(wanted), self.headers, wanted, on_event, self.streams)
 
+    def show(self, prompt: str, *, image: Picture | None = None, **watch: Unpack[Watch]) -> AsyncShow:
+        """Live pictures to enter with `async with`: of a prompt, and of others as it is updated, until they are over.
+
+        `image` is the first picture. Raises MediaError, or InvalidRequest for one that is too large; what else the
+        server does not take is refused on entering.
+        """
+        told = dict[str, Any](watch)
+        model, live, on_event = told.pop("model", ""), told.pop("live", None), told.pop("on_event", None)
+        told |= {"prompt": prompt} if image is None else {"prompt": prompt, "picture": videos.data_url(image)}
+        wanted = wire.Open(model, told, format="rgb", live=live)
+        return AsyncShow(self._socket(wanted), self.headers, wanted, on_event, self.streams)
+
     def _socket(self, wanted: wire.Open) -> str:
-        if wanted.format not in wire.FORMATS:
+        if wanted.format not in (*wire.FORMATS, "rgb"):
             raise InvalidRequest(f"format is {wanted.format!r}, expected one of {', '.join(wire.FORMATS)}")
         return f"ws{self.url.removeprefix('http')}{STREAM}"
 

@@ -5,7 +5,8 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
+from fractions import Fraction
 from itertools import chain, repeat
 from typing import Any
 
@@ -37,8 +38,8 @@ class Event:
     """Something that befell a stream.
 
     `overrun`: the server had no room for `ticks` of live input; `skipped`: `ticks` of live output were read too late;
-    `unsaid`: some text cannot be said, `why` tells; `draining`: the server is about to stop; `lost` and `resumed`: the
-    connection.
+    `unsaid`: some text cannot be said, `refused`: an update cannot be followed, `why` tells; `draining`: the server is
+    about to stop; `lost` and `resumed`: the connection.
     """
 
     name: str
@@ -48,7 +49,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Opened:
-    """What the server says of a stream: `window` and `frame` in ticks, `latency` and `resume` in seconds."""
+    """What the server says of a stream: `window` and `frame` in ticks, `latency` and `resume` in seconds.
+
+    Of pictures, `size` is rows and columns.
+    """
 
     session: str
     token: str
@@ -57,6 +61,8 @@ class Opened:
     frame: int
     input: int
     resume: float
+    rate: float
+    size: tuple[int, int] = (0, 0)
 
 
 class Clock:
@@ -87,7 +93,9 @@ class Link:
         self.connected = self.cancelled = False
         self.over: str | None = None  # why
         self.failure: Exception | None = None
-        self.kind, _, _ = wire.FORMATS[wanted.format]
+        self.pictures = wanted.format in wire.PICTURES
+        self.kind = wire.PICTURES.get(wanted.format) or wire.FORMATS[wanted.format][0]
+        self.rate: int | Fraction = wanted.rate  # of output; of pictures the server tells it
         self.journal = Journal(wanted.rate, 0, 0)  # input that is not acknowledged
         self.position = -1  # seq of the last frame this connection was given
         self.fed = 0  # ticks
@@ -100,7 +108,9 @@ class Link:
         self.typed = self.shown = -1  # seq of the last one, and of the last this connection was given
         self.unsaid = 0  # characters of them
         self.words: deque[Word] = deque(maxlen=WORDS)  # since what was to be said was cleared
+        self.effects: dict[str, int] = {}  # from which tick on a prompt counts, by its update
         self.says: deque[wire.Control] = deque()
+        self.held: list[wire.Control] = []  # what is said on every connection
         self.asked: dict[str, wire.Control] = {}  # what is to be answered, asked anew on every connection
         self.answers: dict[str, Any] = {}
         self.clock = Clock()
@@ -157,6 +167,12 @@ class Link:
         self.says.append(control)
         self.changed.set()
 
+    def hold(self, control: wire.Control) -> None:
+        """Have a control message sent, on this connection and on every one after it."""
+        self.held.append(control)
+        if self.connected:
+            self.say(control)
+
     async def ask(self, key: str, control: wire.Control) -> Any:
         """Have a control message sent, on whichever connection, and wait for its answer. Raises what that is."""
         self.asked[key] = control
@@ -175,7 +191,12 @@ class Link:
     @property
     def full(self) -> bool:
         """Whether so much output is unread that the server is told of no more."""
-        return self.unread > HELD * self.wanted.rate
+        return self.unread > HELD * self.rate
+
+    @property
+    def safe(self) -> int:
+        """The last frame that the server may hear of: of pictures, which are made as they are seen, a read one."""
+        return self.received - len(self.chunks) if self.pictures else self.received
 
     # The connection
 
@@ -225,6 +246,7 @@ class Link:
                 subprotocols=[PROTOCOL],  # type: ignore[list-item]
                 additional_headers=self.headers,
                 compression=None,
+                max_size=wire.HEADER.size + wire.LARGEST,
                 open_timeout=BEGIN,
                 close_timeout=LEAVE,
                 ping_interval=PING,
@@ -269,7 +291,8 @@ class Link:
         try:
             if message["type"] == "error":
                 raise told(message)
-            self.opened = Opened(**{field.name: message[field.name] for field in fields(Opened)})
+            needed = [f.name for f in fields(Opened) if f.name in message or f.default is MISSING]
+            self.opened = Opened(**{name: message[name] for name in needed})
         except NotFound as error:
             if not before:
                 raise
@@ -279,8 +302,10 @@ class Link:
         except KeyError as error:
             raise ProtocolError(f"the server says {message}, expected opened: is it of version 1?") from error
         self.journal.acknowledge(self.opened.input - 1)
-        self.position, self.acknowledged = self.opened.input - 1, self.received
-        self.says, self.shown = deque(self.asked.values()), -1
+        self.position, self.acknowledged = self.opened.input - 1, -1 if self.pictures else self.received
+        self.says, self.shown = deque([*self.asked.values(), *self.held]), -1
+        if self.pictures:
+            self.rate = Fraction(self.opened.rate).limit_denominator(1001)
         self.lost, self.tries, self.connected = None, 0, True
         if before:
             self.tell(Event("resumed"))
@@ -306,9 +331,10 @@ class Link:
         try:
             while True:
                 self.changed.clear()
-                if self.received > self.acknowledged and not self.full:
-                    self.acknowledged = self.received
-                    await socket.send(wire.text(wire.Ack(self.received, self.unread / self.wanted.rate)))
+                if self.safe > self.acknowledged and not self.full:
+                    self.acknowledged = self.safe
+                    waiting = 0.0 if self.pictures else float(self.unread / self.rate)
+                    await socket.send(wire.text(wire.Ack(self.acknowledged, waiting)))
                 for control in [text for text in self.texts if text.seq > self.shown]:
                     self.shown = control.seq
                     await socket.send(wire.text(control))
@@ -341,8 +367,11 @@ class Link:
         """Take output, once however often it comes; of live output that nobody reads, keep the newest."""
         if frame.seq <= self.received:
             return
-        rate = self.wanted.rate
-        data = wire.samples(frame.payload, self.wanted.format, self.wanted.channels)
+        rate = self.rate
+        if self.pictures and self.opened:
+            data = wire.pictures(frame.payload, self.opened.size)
+        else:
+            data = wire.samples(frame.payload, self.wanted.format, self.wanted.channels)
         self.received, self.reached = frame.seq, frame.pts + len(data)
         self.chunks.append(Chunk(data, frame.pts, rate, frame.last))
         self.unread += len(data)
@@ -372,7 +401,9 @@ class Link:
                     self.mute()
                     self._answer("clear", message["start"])
                 case "updated":
-                    self._answer(message["id"], None)
+                    self._updated(message["id"])
+                case "shown":
+                    self.effects.setdefault(message["id"], message["tick"])
                 case "stats":
                     key = next(
                         (key for key in self.asked if key.startswith("stats") and key not in self.answers),
@@ -399,11 +430,18 @@ class Link:
             self.words.clear()
         self.words.extend(words)
 
+    def _updated(self, key: str) -> None:
+        """An update has come, and those that were asked for before it."""
+        updates = [other for other in self.asked if other.startswith("update")]
+        for other in updates[: updates.index(key) + 1] if key in updates else []:
+            self._answer(other, None)
+
     def _answer(self, key: str | None, answer: Any) -> None:
         if key in self.asked:
             self.answers[key] = answer
         elif isinstance(answer, Exception):
             log.warning("the server at %s: %s", self.url, answer)
+            self.tell(Event("refused", why=str(answer)))
 
     def _ended(self, reason: str) -> None:
         if reason == "finished" or (reason == "cancelled" and self.cancelled):

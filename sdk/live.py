@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from fractions import Fraction
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, cast
@@ -47,7 +48,8 @@ class Running:
     ) -> None:
         """`among` are the streams that run, this one too while it does."""
         self.link = Link(url, headers, wanted, on_event)
-        self.rate, self.channels, self.live = wanted.rate, wanted.channels, wanted.live
+        self.rate: int | Fraction = wanted.rate
+        self.channels, self.live = wanted.channels, wanted.live
         self.among = set() if among is None else among
         self.task: asyncio.Task[None] | None = None
         self.turn = asyncio.Lock()  # of who feeds or says
@@ -90,7 +92,7 @@ class Running:
         return chunk
 
     async def next(self) -> Chunk | None:
-        """The next output `[t, c]` float32, of what was fed with the ticks of its input; None at the end.
+        """The next output, None at the end; of what was fed it is `[t, c]` float32, with the ticks of its input.
 
         Raises what ended the stream.
         """

@@ -20,12 +20,15 @@ from riverrun.local import guard
 from riverrun.media.errors import UnsupportedMedia
 from riverrun.media.pictures import encoded, picture, save
 from riverrun.media.writer import writing
+from riverrun.models.errors import InvalidRequest
+from riverrun.streaming import wire
 from riverrun.streaming.errors import StreamError
 from riverrun.transfer import ask, kept, patient, pieces
 
 log = logging.getLogger(__name__)
 VIDEOS, IMAGES = "/v1/videos", "/v1/images/generations"
 POLL = 0.5  # seconds between two looks at what is made, if the server does not say
+MOST = 2 * wire.FIRST // 3  # bytes of a picture that fit, as base64, into the first message of a stream
 
 Share = Callable[[float], object]
 """Told how much of a video is made, from 0 to 1."""
@@ -113,3 +116,12 @@ def file_of(image: Picture) -> tuple[str, bytes]:
         return Path(image).name, Path(image).read_bytes()
     except OSError as error:
         raise UnsupportedMedia(f"{os.fspath(image)} cannot be read: {error.strerror}") from error
+
+
+def data_url(image: Picture) -> str:
+    """A picture as the first message of a stream may hold it. Raises MediaError, InvalidRequest for one too large."""
+    _, data = file_of(image)
+    data = data if len(data) <= MOST else encoded(picture(data), "webp")
+    if len(data) > MOST:
+        raise InvalidRequest(f"the first picture has {len(data)} bytes, the limit is {MOST}: make it smaller")
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"

@@ -91,6 +91,17 @@ def samples(payload: bytes, form: str, channels: int) -> Array:
     return data.astype(np.float32)
 
 
+def pictures(payload: bytes, size: tuple[int, int]) -> Array:
+    """Red, green and blue of every pixel as pictures of so many rows and columns.  # -> [t, y, x, 3] uint8
+
+    Raises ProtocolError.
+    """
+    rows, columns = size
+    if not rows * columns or len(payload) % (3 * rows * columns):
+        raise ProtocolError(f"{len(payload)} bytes are no whole number of pictures of {rows} x {columns}")
+    return np.frombuffer(payload, np.uint8).reshape(-1, rows, columns, 3).copy()
+
+
 def payload(data: Array, form: str) -> bytes:
     """Sound as interleaved bytes; 16 bits clip at full scale.  # [t, c] ->"""
     if form == "pcm16":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from riverrun.media import read
+from riverrun.media import join, read, video
 from riverrun.models import load
 from riverrun.models.registry import for_task
 from riverrun.models.speech.lite import SpeakLite
@@ -31,7 +31,7 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.chdir(tmp_path)
     lite.save(tmp_path / "show.safetensors", net())
     write(tmp_path / "in.wav", tone(48_000, 1, 1.0), 48_000, "pcm_s16le")
-    samples, played = tone(48_000, 1, 0.5)[:, 0], list[Any]()
+    samples, played, seen = tone(48_000, 1, 0.5)[:, 0], list[Any](), list[Any]()
     microphone = [samples[at : at + 960] for at in range(0, len(samples), 960)]
     tokens = ["Hel", "lo ", "the", "re."]
     return {
@@ -40,12 +40,13 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "tokens": tokens,
         "play": played.append,
         "played": played,
-        "look": lambda pictures: None,
+        "look": seen.append,
+        "seen": seen,
     }
 
 
 def test_the_readme_shows_python() -> None:
-    assert len(BLOCKS) == 8 and sum(ADDRESS in block for block in BLOCKS) == 6
+    assert len(BLOCKS) == 9 and sum(ADDRESS in block for block in BLOCKS) == 7
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[0])
@@ -60,12 +61,17 @@ async def test_a_block_runs(block: str, names: dict[str, Any]) -> None:
             name: load(name),
             for_task("speak"): SpeakLite(speaker.net, voices, speaker.symbols.symbols),
             "convert-lite": converter(voices=("af_heart",)),
+            "show-lite": lite.ShowLite(net()),
         }
-        async with server(models) as (at, _):
+        async with server(models, jobs={"folder": Path("jobs")}) as (at, _):
             await asyncio.to_thread(exec, block.replace(ADDRESS, at), names)
     if "convert-lite" in block:
         assert len(np.concatenate(names["played"])) == 24_000
         assert read(Path("converted.flac"))[0].shape == (48_000, 1)
+    if "duck" in names:
+        assert names["duck"].shape == (16, 24, 3) and len(np.concatenate(names["seen"])) == 36
+        assert len(join(list(video("clip.mp4")))) == 24
+        assert [cue.prompt[-5:] for cue in names["show"].cues] == [" fall", "night"]
     if "clean" in names:
         assert names["clean"].shape == names["samples"].shape
         made = Path("clean.flac" if names["played"] else "in.restored.wav")

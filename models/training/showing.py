@@ -25,6 +25,7 @@ from riverrun.models.video.vae import VideoVae
 
 KIND = "video autoencoder"  # of a checkpoint of that alone
 SEEN = 32  # groups of pictures from which the scale of latents is taken
+PICTURES, FLOWS = ("stills", "autoencoder"), ("looks", "transformer", "folding")  # parts of a run
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ class Plan:
     `config` is of the networks: its keys stand beside the others, but for its words, which are those of the world.
     `sprites` is what `riverrun train sprites` wrote; `out` gets the reels, the logs, what resuming needs, and at last
     show.safetensors. `stills` are for the 2D part of the autoencoder alone, `autoencoder` is all of it; `looks` are
-    single frames for the transformer, before chunks. What has 0 minutes stays as it is in `weights`, such a file or the
-    autoencoder's alone, with which a run begins. `reels` of 64 stories, `chunks` long, are made for the transformer;
-    pictures are drawn by as many `workers`, or with 0 by the process that learns.
+    single frames for the transformer, before chunks, and `folding` folds guidance into it at last. What has 0 minutes
+    stays as it is in `weights`, such a file or the autoencoder's alone, with which a run begins; what is done is not
+    done again because a part before it got more minutes. `reels` of 64 stories, `chunks` long, are made for the
+    transformer; pictures are drawn by as many `workers`, or with 0 by the process that learns.
     """
 
     sprites: str
@@ -46,6 +48,7 @@ class Plan:
     autoencoder: PictureRecipe = PictureRecipe()
     looks: FlowingRecipe = FlowingRecipe()
     transformer: FlowingRecipe = FlowingRecipe()
+    folding: FlowingRecipe = FlowingRecipe(minutes=0)
     reels: int = 64
     chunks: int = 4
     workers: int = 0
@@ -76,7 +79,7 @@ def apart(told: dict[str, Any]) -> dict[str, Any]:
 
 def shorten(plan: Plan, minutes: float) -> Plan:
     """The same with other minutes for all of it, shared out as before."""
-    return plans.shortened(plan, ("stills", "autoencoder", "looks", "transformer"), minutes)
+    return plans.shortened(plan, PICTURES + FLOWS, minutes)
 
 
 def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
@@ -160,7 +163,8 @@ def learn_stories(net: ShowLiteNet, plan: Plan, bank: Path, out: Path, crew: Cre
         lite.save(out / "show.safetensors", model)
 
     reels = stories.reels(out / "reels")[: plan.reels]
-    if plan.looks.minutes:
-        flowing.train(net, plan.looks, reels, out / "looks", crew, save, resume, still=True)
-        net.requires_grad_(True)
-    flowing.train(net, plan.transformer, reels, out / "transformer", crew, save, resume)
+    for part in FLOWS:
+        recipe = getattr(plan, part)
+        if recipe.minutes or part == "transformer":
+            flowing.train(net, recipe, reels, out / part, crew, save, resume, still=part == "looks")
+            net.requires_grad_(True)

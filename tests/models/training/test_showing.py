@@ -41,6 +41,7 @@ PLAN = showing.Plan(
     autoencoder=pictures.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     looks=flowing.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     transformer=flowing.Recipe(minutes=9, steps=3, batch=2, save_minutes=9),
+    folding=flowing.Recipe(minutes=9, steps=2, batch=2, save_minutes=9, guidance=2.0),
     reels=1,
     chunks=2,
 )
@@ -64,13 +65,12 @@ def test_sprites_become_weights_that_show_and_a_second_call_goes_on(base: Path) 
     assert shown.shape == (12, 16, 16, 3)
     first, again = load_file(path), load_file(showing.run(PLAN, base, CPU))
     assert all(torch.equal(first[name], again[name]) for name in first), "it was done"
-    further = load_file(showing.run(longer(PLAN, transformer=5), base, CPU))
+    further = load_file(showing.run(longer(PLAN, folding=5), base, CPU))
     same = {name for name in first if torch.equal(first[name], further[name])}
     assert {name for name in first if name.startswith("vae.")} <= same and len(same) < len(first)
-    rows = [
-        json.loads(line) for line in (base / "out" / "transformer" / "log.jsonl").read_text().splitlines()
-    ]
-    assert [row["step"] for row in rows] == [3, 5] and rows[0]["first"] > 0
+    log = (base / "out" / "folding" / "log.jsonl").read_text()
+    rows = [json.loads(line) for line in log.splitlines()]
+    assert [row["step"] for row in rows] == [2, 5] and rows[0]["first"] > 0
 
 
 def test_an_autoencoder_may_be_given(base: Path) -> None:

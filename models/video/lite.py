@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from riverrun.media import Chunk
-from riverrun.models import checkpoint
+from riverrun.models import checkpoint, reel
 from riverrun.models.contract import Outputs, Port, Spec
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.noise import noise_rows
@@ -37,7 +37,6 @@ from riverrun.models.video.words import Vocabulary, WordEncoder
 KIND = "video"  # of a checkpoint
 STEPS = range(1, 101)
 MOST = 1_000  # characters of a prompt
-LONGEST = 3600.0  # seconds that may be asked for at once
 READ = 256  # captions whose features are remembered
 
 
@@ -153,25 +152,15 @@ class ShowLite:
             given[0] = torch.from_numpy(self._picture(request.picture)).to(device)
         blank = torch.zeros(1, *shape, device=device)
         return {
-            "prompts": [[words]], "told": [0], "words": [[]], "given": given, "first": [bool(request.picture)],
+            **reel.opened(request, words), "words": [[]], "given": given, "first": [bool(request.picture)],
             "known": torch.zeros(1, shape[0], *shape[2:], device=device),
-            "seconds": [self._seconds(request.seconds)], "end": [request.end], "seed": [request.seed],
-            "steps": [request.steps or self.config.steps], "frame": [0], "phase": [0], "x": blank,
+            "steps": [request.steps or self.config.steps], "phase": [0], "x": blank,
             "past": causal.start(self.net.dit, 1, self.net.places), "cache": caching.start(blank, self.branches),
         }  # fmt: skip
 
     def update(self, state: State, request: Shown) -> State:
         """Another prompt from the next chunk on, another end, or both. Raises InvalidRequest."""
-        if request.picture:
-            raise InvalidRequest(
-                "picture is given after the first request, expected none: open another session"
-            )
-        prompts = state["prompts"][0]
-        if request.prompt:
-            prompts = [*prompts, self._words(request.prompt)]
-        seconds = self._seconds(request.seconds) or state["seconds"][0]
-        end = request.end or state["end"][0]
-        return {**state, "prompts": [prompts], "seconds": [seconds], "end": [end]}
+        return reel.updated(state, request, self._words)
 
     def close(self, state: State) -> None:
         """Nothing is held outside the state."""
@@ -195,18 +184,14 @@ class ShowLite:
     def _begin(self, state: State) -> tuple[Outputs, State]:
         """Take the prompts that wait, see the first picture, draw noise."""
         outputs: Outputs = []
-        shape, rate = self.net.latent, self.config.rate
-        for i, waiting in enumerate(state["prompts"]):
-            told, frame = state["told"][i], state["frame"][i]
-            if waiting:
-                state["words"][i], state["prompts"][i] = waiting[-1], []
-                state["told"][i] = told + len(waiting)
-            begun = Chunk(np.full((len(waiting), 1), frame, np.float32), told, rate) if waiting else None
+        for i, frame in enumerate(state["frame"]):
+            words, begun = reel.told(state, i, self.config.rate)
+            state["words"][i] = words or state["words"][i]
             outputs.append((None, begun))
             if state["first"][i] and not frame:
                 state["known"][i] = self._seen(state["given"][i])
         numbers = [frame // self.hop for frame in state["frame"]]
-        state["x"] = noise_rows(state["seed"], numbers, shape).to(state["x"])
+        state["x"] = noise_rows(state["seed"], numbers, self.net.latent).to(state["x"])
         self._plan(state)
         return outputs, self._next(state)
 
@@ -256,19 +241,7 @@ class ShowLite:
         """Decode chunks, and cut them where pictures end."""
         made = self.net.vae.group(state["x"].to(self.net.vae.scale), self.hop).float()
         data = to_pictures(made).cpu().numpy()
-        outputs: Outputs = []
-        for i, row in enumerate(data):
-            frame, total = state["frame"][i], round(state["seconds"][i] * self.config.rate)
-            count = min(self.hop, total - frame) if total else self.hop
-            last = state["end"][i] or 0 < total <= frame + count
-            state["frame"][i] = frame + self.hop
-            over = (
-                Chunk(np.zeros((0, 1), np.float32), state["told"][i], self.config.rate, True)
-                if last
-                else None
-            )
-            picture = Chunk(np.ascontiguousarray(row[: max(0, count)]), frame, self.config.rate, last)
-            outputs.append((picture, over))
+        outputs: Outputs = [reel.given(state, i, row, self.config.rate) for i, row in enumerate(data)]
         return outputs, self._next(state)
 
     def _keep(self, state: State) -> tuple[Outputs, State]:
@@ -324,11 +297,6 @@ class ShowLite:
         if len(prompt) > MOST:
             raise InvalidRequest(f"prompt has {len(prompt)} characters, expected up to {MOST}: shorten it")
         return self.vocabulary.encode(prompt, self.config.most)
-
-    def _seconds(self, seconds: float) -> float:
-        if not 0 <= seconds <= LONGEST:
-            raise InvalidRequest(f"seconds is {seconds}, expected 0 (until told) to {LONGEST:.0f}")
-        return seconds
 
     def _picture(self, picture: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
         given = pixels(picture)

@@ -25,11 +25,12 @@ Audio = NDArray[np.float32]
 
 def sample(model: StreamModel, seed: int = 0) -> Any:
     """A request that the model takes: its usual one, in the voice of a second of noise if it knows none by name, or
-    some pictures of something.
+    some pictures of something, in a mode by the seed.
     """
     if model.spec.shows:
-        port = model.spec.gives[0]
-        return model.request(prompt="a red ball", seconds=float(4 * port.hop / port.rate))
+        port, modes = model.spec.gives[0], model.spec.modes or ("",)
+        seconds, mode = float(4 * port.hop / port.rate), modes[seed % len(modes)]
+        return model.request(prompt="a red ball", seconds=seconds, seed=seed, mode=mode)
     if not model.spec.converts or model.spec.voices:
         return model.request()
     return model.request(recording=recorded(0.1 * noise(seed, 0, (int(model.spec.gives[0].rate),))))

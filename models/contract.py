@@ -45,8 +45,9 @@ class Spec:
     `voices` are those that either knows by name; one that converts and knows none wants a recording.
     Requests of all that convert have a `voice`, a `recording`, a `pitch`, a `seed` and a `mark`; what a model cannot do
     of it, its request refuses. One that `shows` gives pictures of prompts, and times of when each prompt begins to
-    count; its requests are `Shown` of models/shown.py. One that is `transcribed` speaks in the voice of a recording
-    only with the `transcript` of that, which its requests then have, too.
+    count; its requests are `Shown` of models/shown.py, and `modes` the ways in which its pictures may go on. One that
+    is `transcribed` speaks in the voice of a recording only with the `transcript` of that, which its requests then
+    have, too.
     """
 
     takes: Port | None
@@ -58,6 +59,7 @@ class Spec:
     converts: bool = False
     shows: bool = False
     transcribed: bool = False
+    modes: tuple[str, ...] = ()
 
 
 class StreamModel(Protocol):

@@ -12,13 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riverrun.media import Chunk
+from riverrun.models.contract import Spec
 from riverrun.models.errors import InvalidRequest
+from riverrun.models.picture import pixels
 from riverrun.models.shown import Shown
 
 if TYPE_CHECKING:
     from riverrun.models.state import State
 
 LONGEST = 3600.0  # seconds that may be asked for at once
+
+
+def mode(request: Shown, spec: Spec) -> str:
+    """That which is asked for, or the model's usual one. Raises InvalidRequest for one it does not have."""
+    if request.mode and request.mode not in spec.modes:
+        raise InvalidRequest(f"mode is {request.mode[:40]!r}, expected one of {', '.join(spec.modes)}")
+    return request.mode or spec.modes[0]
+
+
+def first(picture: str, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture of a request, of a model's size. Raises InvalidRequest.  # -> [y, x, 3]"""
+    found = pixels(picture)
+    if found.shape[:2] != size:
+        has, wanted = (" x ".join(map(str, pair)) for pair in (found.shape[:2], size))
+        raise InvalidRequest(f"picture has {has} pixels, expected {wanted}: scale it first")
+    return found.copy()
 
 
 def opened(request: Shown, prompt: Any) -> "State":

@@ -12,6 +12,7 @@ class Shown:
     port of times tells for every prompt. An update without a prompt changes only when the pictures end.
     Units: `seconds` of pictures in all, from the first one on; 0: until an update says `end`. `steps` evaluations a
     chunk, 0: the model's own. `picture` is the first one, as models/picture.py has it; only the first request has one.
+    `mode` is how pictures go on from those before them, one of those of the model's Spec; "": its first.
     """
 
     prompt: str = ""
@@ -20,3 +21,4 @@ class Shown:
     seed: int = 0
     steps: int = 0
     picture: str = ""
+    mode: str = ""

@@ -215,6 +215,7 @@ def _model(name: str, spec: Spec, fits: Mapping[str, Any]) -> dict[str, Any]:
         "latency": float((port.hop + spec.latency) / port.rate),
         "speaks": speaks,
         "shows": spec.shows,
+        "modes": list(spec.modes),
         "size": list(port.size),
         "voices": list(spec.voices),
         "transcribed": spec.transcribed,

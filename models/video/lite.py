@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +21,6 @@ from riverrun.models import checkpoint, reel
 from riverrun.models.contract import Outputs, Port, Spec
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.noise import noise_rows
-from riverrun.models.picture import pixels
 from riverrun.models.shown import Shown
 from riverrun.models.state import State
 from riverrun.models.video import caching, causal, rflow, stdit3, vae
@@ -35,6 +33,7 @@ from riverrun.models.video.vae import VideoVae
 from riverrun.models.video.words import Vocabulary, WordEncoder
 
 KIND = "video"  # of a checkpoint
+MODES = ("causal",)
 STEPS = range(1, 101)
 MOST = 1_000  # characters of a prompt
 READ = 256  # captions whose features are remembered
@@ -136,7 +135,7 @@ class ShowLite:
             Port("video", net.config.rate, self.hop, size=(height, width)),
             Port("times", net.config.rate, 1),
         )
-        self.spec = Spec(None, ports, 0, max_batch, shows=True)
+        self.spec = Spec(None, ports, 0, max_batch, shows=True, modes=MODES)
         self.captions: OrderedDict[tuple[int, ...], State] = OrderedDict()  # features, by words
 
     # The contract
@@ -144,12 +143,13 @@ class ShowLite:
     def open(self, request: Shown) -> State:
         """As StreamModel.open. Raises InvalidRequest."""
         words, shape = self._words(request.prompt), self.net.latent
+        reel.mode(request, self.spec)
         if request.steps and request.steps not in STEPS:
             raise InvalidRequest(f"steps is {request.steps}, expected {STEPS.start} to {STEPS.stop - 1}")
         device = self.net.dit.final_layer.linear.weight.device
         given = torch.zeros(1, *self.config.size, 3, dtype=torch.uint8, device=device)
         if request.picture:
-            given[0] = torch.from_numpy(self._picture(request.picture)).to(device)
+            given[0] = torch.from_numpy(reel.first(request.picture, self.spec.gives[0].size)).to(device)
         blank = torch.zeros(1, *shape, device=device)
         return {
             **reel.opened(request, words), "words": [[]], "given": given, "first": [bool(request.picture)],
@@ -297,13 +297,6 @@ class ShowLite:
         if len(prompt) > MOST:
             raise InvalidRequest(f"prompt has {len(prompt)} characters, expected up to {MOST}: shorten it")
         return self.vocabulary.encode(prompt, self.config.most)
-
-    def _picture(self, picture: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-        given = pixels(picture)
-        if given.shape[:2] != tuple(self.config.size):
-            found, wanted = (" x ".join(map(str, size)) for size in (given.shape[:2], self.config.size))
-            raise InvalidRequest(f"picture has {found} pixels, expected {wanted}: scale it first")
-        return given.copy()
 
 
 def save(path: Path, net: ShowLiteNet, notes: Mapping[str, str] | None = None) -> None:

@@ -43,7 +43,7 @@ def stream(
         said = made.request
         requests = [said(symbols, seed=seed), said(symbols[::-1], seed=seed + 1, speed=1.5)]
         scripts = [[said(symbols)], [said(symbols[:9], False), said(symbols[9:])]]
-    elif made.spec.converts and not made.spec.voices:
+    elif made.spec.shows or (made.spec.converts and not made.spec.voices):
         requests = [sample(made, seed + i) for i in range(3)]
     elif made.spec.converts:
         asked = made.request

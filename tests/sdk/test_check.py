@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from riverrun.models.video.lite import save
+from tests.models.video.shows import net
 from tests.sdk.test_cli import call
 
 LONGCAT = Path(__file__).resolve().parents[1] / "models" / "speech" / "longcat"
@@ -24,6 +26,12 @@ def test_every_tensor_has_a_line_and_the_worst_comes_last(capsys: pytest.Capture
     assert all(len(line.split()) == 4 and line.endswith(" ok") for line in lines)
     word, worst, _, tolerance = last.split()
     assert word == "worst" and float(worst) < float(tolerance) == 2e-4
+
+
+def test_what_shows_keeps_what_streams_promise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / "show.safetensors", net())
+    assert call("check", "stream", tmp_path / "show.safetensors") == 0
+    assert "36 ticks a stream, up to 3 streams a step" in capsys.readouterr().out
 
 
 def test_the_model_that_speaks_keeps_what_streams_promise(capsys: pytest.CaptureFixture[str]) -> None:

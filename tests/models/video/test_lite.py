@@ -120,6 +120,7 @@ def test_the_first_latent_of_a_picture_stays_what_it_is(model: ShowLite) -> None
         (Shown("a red ball", float("nan")), "seconds is nan"),
         (Shown("a red ball", 1e9), "seconds is 1000000000.0, expected 0"),
         (Shown("a red ball", 1, steps=-2), "steps is -2, expected 1 to 100"),
+        (Shown("a red ball", 1, mode="loop"), "mode is 'loop', expected one of causal"),
         (
             Shown("a red ball", 1, picture=pictured(np.zeros((5, 5, 3), np.uint8))),
             "5 x 5 pixels, expected 16 x 24",

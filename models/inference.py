@@ -12,10 +12,10 @@ MEMORY = Path("/proc/meminfo")
 
 
 @contextmanager
-def inference(threads: int) -> Iterator[None]:
-    """No derivatives and so many threads, the caller's settings back afterwards."""
+def inference(threads: int | None) -> Iterator[None]:
+    """No derivatives and so many threads, None: as they are; the caller's settings back afterwards."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or before)
     try:
         with torch.inference_mode():
             yield
@@ -23,7 +23,7 @@ def inference(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def on(threads: int, made: Iterator[T]) -> Iterator[T]:
+def on(threads: int | None, made: Iterator[T]) -> Iterator[T]:
     """What an iterator gives, made on so many threads; what takes it has its own."""
     while True:
         with inference(threads):

@@ -51,6 +51,7 @@ KINDS = {  # of checkpoints, which training or `weights import` made
     "video": VIDEO,
 }
 PUBLISHED = {"audiodit": PUBLISHED_SPEECH}  # checkpoints whose config.json says what they are
+PUBLISHED_VIDEO = "riverrun.models.video.live"  # a folder of folders, one of which holds a transformer
 MODELS = {
     entry.name: entry
     for entry in (
@@ -117,7 +118,7 @@ def for_task(task: str) -> str:
 def load(model: str, device: str = "cpu") -> "StreamModel":
     """A model by name, from a .safetensors file made by training or by `weights import`, or as it was published.
 
-    A published one is a folder with a config.json, or the weights there.
+    A published one is a folder with a config.json, or the weights there, or a folder of the folders of its parts.
     Raises InvalidRequest if there is neither, CheckpointError if the weights are missing or do not fit.
     """
     if model in MODELS:
@@ -136,6 +137,8 @@ def load(model: str, device: str = "cpu") -> "StreamModel":
         if kind not in KINDS:
             raise CheckpointError(f"{model} says it holds {kind!r}, expected one of {', '.join(KINDS)}")
         return _load(KINDS[kind], device, Path(model))
+    if (Path(model) / "transformer").is_dir():
+        return _load(PUBLISHED_VIDEO, device, Path(model))
     raise InvalidRequest(
         f"model is {model!r}, expected one of {', '.join(MODELS)}, a .safetensors file, or the folder of a published "
         "checkpoint"

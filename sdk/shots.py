@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from riverrun.media import Chunk
+    from riverrun.models.contract import StreamModel
     from riverrun.models.shown import Shown
     from riverrun.models.training.loop import Crew
     from riverrun.models.video.clips import Request
@@ -40,8 +41,8 @@ class Shot:
     """How a prompt is shown; None is up to the model.
 
     `image` is the first picture, `[y, x, 3]`, `then` what is to be seen later, `guidance` 1 for none. Of `references`,
-    files of pictures or videos, `strategy` says what they become, and `edit` how far they are changed, 0 to 1. With
-    `fifo` a clip of `frames` goes on for `seconds`, frame by frame.
+    files of pictures or videos, `strategy` says what they become, and `edit` how far they are changed, 0 to 1. In
+    `mode` "loop" or "fifo" a clip of `frames` goes on for `seconds`, clip by clip or frame by frame.
     Units: `frames` a number, or a length such as "2s"; `fps` frames a second; `size` height and width in pixels.
     """
 
@@ -61,7 +62,7 @@ class Shot:
     aesthetic: float | None = None
     motion: float | None = None
     camera: str | None = None
-    fifo: bool | None = None
+    mode: str | None = None
 
     @property
     def told(self) -> dict[str, Any]:
@@ -145,22 +146,7 @@ class Lite:
         seconds, cues = shot.length, shot.cues
         given = "" if shot.image is None else pictured(cover(shot.image, self.size))
         begun = Shown(prompt, float(1 / self.rate) if still else seconds, False, seed, shot.steps or 0, given)
-        for asked in (begun, *(Shown(cue.prompt) for cue in cues)):  # before anything is made
-            self.model.open(asked)
-        return Take(self.rate, self.size, on(THREADS, self._chunks(begun, cues)))
-
-    def _chunks(self, begun: "Shown", waiting: list[Cue]) -> "Iterator[Chunk]":
-        state, shown = self.model.open(begun), 0.0
-        while True:
-            while waiting and waiting[0].seconds <= shown:
-                state = self.model.update(state, type(begun)(waiting.pop(0).prompt))
-            ((made, *_),), state = self.model.step([None], state)
-            if made is None:
-                continue
-            shown = float(made.end / self.rate)
-            yield made
-            if made.last:
-                return
+        return Take(self.rate, self.size, on(THREADS, followed(self.model, begun, cues)))
 
 
 class Published:
@@ -168,7 +154,7 @@ class Published:
 
     both = ("frames", "fps", "size", "steps", "guidance", "negative", "aesthetic", "motion", "camera")
     clips = (*both, "loops", "references", "strategy", "edit")
-    endless = (*both, "seconds", "then", "fifo")
+    live = (*both, "seconds", "then", "image", "mode")
 
     def __init__(self, folder: Path, crew: "Crew", half: bool) -> None:
         from riverrun.models.video.clips import load
@@ -181,34 +167,34 @@ class Published:
         from riverrun.models.inference import free
         from riverrun.models.video.parallel import least
 
+        if shot.mode and not still:
+            return self._live(prompt, shot, seed)
         request, references = self._request(prompt, replace(shot, frames=1) if still else shot, seed)
         room, side = least(free(self.device), self.crew), self.model.vae.config.spatial.factor
         plan = self.model.plan(request, room)
         given = [reference(path, request.size) for path in references]
         rate = Fraction(request.fps).limit_denominator(1001)
         size = request.size[0] // side * side, request.size[1] // side * side
-        if shot.fifo and not still:
-            made = self._endless(request, shot, room)
-        else:
-            made = self.model.generate(request, given, room)
-        return Take(rate, size, shades(made, rate), str(plan))
+        return Take(rate, size, shades(self.model.generate(request, given, room), rate), str(plan))
 
-    def _endless(self, request: "Request", shot: Shot, room: int | None) -> "Iterator[Tensor]":
-        """As many pictures as there are to be; prompts that come later count when what was shown is so long."""
-        config, left = self.model.vae.config, round(shot.length * request.fps)
-        cues = [Cue(0, request.prompt), *shot.cues]
-        for cue in cues:  # before anything is made
-            replace(request, prompt=cue.prompt)
+    def _live(self, prompt: str, shot: Shot, seed: int) -> Take:
+        """As the model is served: clip by clip or frame by frame, for so many seconds."""
+        from riverrun.media import cover
+        from riverrun.models.inference import free, on
+        from riverrun.models.picture import pictured
+        from riverrun.models.shown import Shown
+        from riverrun.models.video.live import LiveOpenSora
+        from riverrun.models.video.parallel import least
 
-        def said(latents: int) -> str:
-            shown = latents * config.group / config.latents / request.fps
-            return [cue.prompt for cue in cues if cue.seconds <= shown][-1]
-
-        for pixels in self.model.endless(request, said, free=room):
-            yield pixels[:, :left]
-            left -= pixels.shape[1]
-            if left <= 0:
-                return
+        request, _ = self._request(prompt, shot, seed)
+        request = replace(request, carried=self.model.vae.config.latents)
+        room = least(free(self.device), self.crew)
+        model = LiveOpenSora(self.model, request, room)
+        port, mode = model.spec.gives[0], shot.mode or ""
+        given = "" if shot.image is None else pictured(cover(shot.image, port.size))
+        begun = Shown(request.prompt, shot.length, False, seed, shot.steps or 0, given, mode)
+        made = on(None, followed(model, begun, shot.cues))
+        return Take(Fraction(port.rate), port.size, made, str(self.model.plan(request, room)))
 
     def _request(self, prompt: str, shot: Shot, seed: int) -> "tuple[Request, Sequence[str]]":
         """What is asked for, and the references; both may be told at the end of a prompt, too."""
@@ -216,8 +202,8 @@ class Published:
         from riverrun.models.video import prompts, resolutions
         from riverrun.models.video.clips import Request
 
-        told, asked = prompts.options(prompt), shot.only(self.endless if shot.fifo else self.clips)
-        asked = {name: value for name, value in asked.items() if name not in ("seconds", "then", "fifo")}
+        told, asked = prompts.options(prompt), shot.only(self.live if shot.mode else self.clips)
+        asked = {name: value for name, value in asked.items() if name in self.clips}
         references = [*asked.pop("references", ()), *told.references]
         if (scale := asked.pop("guidance", None)) is not None:
             if scale < 1:
@@ -226,6 +212,30 @@ class Published:
         if "frames" in asked:
             asked["frames"] = resolutions.frames(asked["frames"])
         return Request(told.text, seed=seed, **{"strategy": told.strategy, **asked}), references
+
+
+def followed(model: "StreamModel", begun: "Shown", cues: list[Cue]) -> "Iterator[Chunk]":
+    """What a stream shows of a request and of the cues, each handed on when so much was shown.
+
+    Raises InvalidRequest before anything is made.
+    """
+    for asked in (begun, *(replace(begun, prompt=cue.prompt) for cue in cues)):
+        model.open(asked)
+
+    def made() -> "Iterator[Chunk]":
+        state, shown, waiting = model.open(begun), 0.0, list(cues)
+        while True:
+            while waiting and waiting[0].seconds <= shown:
+                state = model.update(state, type(begun)(waiting.pop(0).prompt))
+            ((chunk, *_),), state = model.step([None], state)
+            if chunk is None:
+                continue
+            shown = float(chunk.end / chunk.rate)
+            yield chunk
+            if chunk.last:
+                return
+
+    return made()
 
 
 def shades(made: "Iterator[Tensor]", rate: Fraction) -> "Iterator[Chunk]":

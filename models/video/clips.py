@@ -5,7 +5,7 @@ Letters: b session, c channel, f frame, y and x rows and columns.
 Source: arXiv 2412.20404 (Open-Sora), image and video conditioning.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from riverrun.models.errors import CheckpointError, InvalidRequest
-from riverrun.models.state import State
-from riverrun.models.video import fifo, plan, prompts, rflow, strategy, vae
-from riverrun.models.video.fifo import Diagonal
+from riverrun.models.state import State, rows
+from riverrun.models.video import plan, prompts, rflow, strategy, vae
 from riverrun.models.video.parallel import Parallel
 from riverrun.models.video.pixels import to_pictures, to_pixels
 from riverrun.models.video.plan import Plan, gib
@@ -27,11 +26,9 @@ from riverrun.models.video.published import load_vae
 from riverrun.models.video.resolutions import FRAMES, PICTURE, shift_frames
 from riverrun.models.video.rflow import Velocities
 from riverrun.models.video.stdit3 import STDiT3
-from riverrun.models.video.text import Read, once, weight
+from riverrun.models.video.text import Reader, once, weight
 from riverrun.models.video.vae import VideoVae
 
-Reader = Callable[[Sequence[str]], Read]
-"""Prompts to features."""
 PARTS = {  # folders of a checkpoint, and what is published as they are
     "transformer": "hpcai-tech/OpenSora-STDiT-v3",
     "vae": "hpcai-tech/OpenSora-VAE-v1.2",
@@ -126,63 +123,28 @@ class OpenSora:
         what does not fit into memory, a size without latents, loops that carry no whole groups or all of a clip, and
         for what `strategy` refuses.
         """
-        shape, split = self._shape(request), self.plan(request, free).split
+        shape, split = self.shape(request), self.plan(request, free).split
         texts = [request.text(loop) for loop in range(request.loops)]
         steps = strategy.parse(request.strategy)
-        captions = self._read(list(dict.fromkeys(texts)), request.negative)
+        captions = self.read(list(dict.fromkeys(texts)), request.negative)
         draw = vae.draws(request.seed)
-        held = [self.vae.encode(r[None].to(self._like), draw)[0] for r in references]
+        held = [self.vae.encode(r[None].to(self.like), draw)[0] for r in references]
         if not request.strategy:
             steps = strategy.usual([r.shape[1] for r in held], request.carried, request.edit)
         dropped = self.vae.config.frames(request.carried)
         for loop, text in enumerate(texts):
-            x = rflow.draws([request.seed + loop], shape)(rflow.START)[0].to(self._like.device)
+            x = rflow.draws([request.seed + loop], shape)(rflow.START)[0].to(self.like.device)
             again = (
                 [strategy.continuation(loop, len(held) - 1, request.carried, request.edit)] if loop else []
             )
             x, mask = strategy.apply([*steps, *again], held, x, loop, request.align)
             x = self._sample(request, x, mask, captions[text], loop, split)
             late = 0 if loop == 0 else dropped
-            for pixels in self.vae.stream(x.to(self._like), request.frames):
+            for pixels in self.vae.stream(x.to(self.like), request.frames):
                 if pixels.shape[2] > late:
                     yield pixels[0, :, late:]
                 late = max(late - pixels.shape[2], 0)
             held = [*held[: len(references)], x[0]]
-
-    @torch.inference_mode()
-    def endless(
-        self,
-        request: Request,
-        said: Callable[[int], str],
-        partitions: int = 2,
-        ahead: bool = False,
-        free: int | None = None,
-    ) -> Iterator[Tensor]:
-        """Pixels without end, group by group, one latent frame an iteration.  # [3, f, y, x] in [-1, 1]
-
-        What is asked for is the clip to begin with, as long as the windows of the queue; see fifo.Diagonal. `said`
-        tells what is to be seen when so many latent frames were shown; it changes what is shown little by little.
-        Raises InvalidRequest for a prompt that is none or too little memory, ValueError as Diagonal does.
-        """
-        shape, config = self._shape(request), self.vae.config
-        cut, split = Diagonal(shape[1], partitions, ahead), self.plan(request, free).split
-        told: dict[str, Velocities] = {}  # the last one
-
-        def velocity(i: int) -> Velocities:
-            text = replace(request, prompt=said(max(0, i - cut.late))).text(0)
-            if text not in told:
-                captions = self._read([text], request.negative)[text]
-                told.clear()
-                told[text] = self._velocity(request, captions, split)
-            return told[text]
-
-        noise = rflow.draws([request.seed], shape)
-        device = self.net.final_layer.linear.weight.device
-        times, ratio = self._times(request), rflow.ratio(request.size, cut.window)
-        base = rflow.sample(velocity(0), noise(rflow.START).to(device), times, noise)
-        draw = rflow.draws([request.seed], (shape[0], 1, *shape[2:]))
-        for z in fifo.stream(velocity, base, cut, draw, ratio, config.latents):
-            yield self.vae.group(z.to(self._like), config.group)[0]
 
     def plan(self, request: Request, free: int | None = None) -> Plan:
         """What a request takes, with guidance split where it has to be.
@@ -214,21 +176,27 @@ class OpenSora:
             + (f"this would fit: {', or '.join(other)}" if other else "nothing smaller would fit")
         )
 
-    def _plan(self, request: Request) -> Plan:
+    def together(self, request: Request, free: int | None, most: int) -> int:
+        """How many clips fit into one forward, `most` at most; one, if `plan` says that it fits."""
+        counts = range(most, 1, -1)
+        return next((n for n in counts if free is None or self._plan(request, n).more <= free), 1)
+
+    def _plan(self, request: Request, clips: int = 1) -> Plan:
         config, item = self.net.config, self.net.final_layer.linear.weight.element_size()
         latents = self.vae.config.size(request.frames, *request.size)
-        rows = 2 if request.strength and not request.split else 1
-        texts = len({request.text(loop) for loop in range(request.loops)})
+        count = clips * (2 if request.strength and not request.split else 1)
+        texts = clips * len({request.text(loop) for loop in range(request.loops)})
         return Plan(
             plan.weights(self.net),
             plan.weights(self.vae),
             self.reading,
-            plan.sampling(config, latents, rows, 2 * texts, item, self.ranks),
-            plan.decoding(self.vae.config, request.frames, request.size, self._like.element_size()),
+            plan.sampling(config, latents, count, 2 * texts, item, self.ranks),
+            plan.decoding(self.vae.config, request.frames, request.size, self.like.element_size()),
             bool(request.strength and request.split),
         )
 
-    def _shape(self, request: Request) -> tuple[int, int, int, int]:
+    def shape(self, request: Request) -> tuple[int, int, int, int]:
+        """Channels and size of the latents of one clip. Raises InvalidRequest as `generate` does."""
         config = self.vae.config
         shape = config.spatial.latent, *config.size(request.frames, *request.size)
         if request.loops > 1 and (request.carried % config.latents or request.carried >= shape[1]):
@@ -239,19 +207,20 @@ class OpenSora:
         return shape
 
     @property
-    def _like(self) -> Tensor:
+    def like(self) -> Tensor:
+        """A value as the autoencoder computes with."""
         return self.vae.scale.new_zeros(())
 
-    def _read(self, texts: Sequence[str], negative: str) -> dict[str, tuple[State, State]]:
+    def read(self, texts: Sequence[str], negative: str) -> dict[str, tuple[State, State]]:
         """Each text, and what guidance leads away from, as the network reads them: nothing, if not something."""
         told = self.reader([*texts, prompts.cleaned(negative)] if negative else texts)
         device = self.net.final_layer.linear.weight.device
-        rows = list(zip(told.features.to(device).split(1), told.mask.to(device).split(1), strict=True))
+        seen = list(zip(told.features.to(device).split(1), told.mask.to(device).split(1), strict=True))
         nothing = torch.ones(1, dtype=torch.bool, device=device)
-        away = self.net.read(*rows[-1]) if negative else None
+        away = self.net.read(*seen[-1]) if negative else None
         return {
             text: (self.net.read(f, m), away or self.net.read(f, m, nothing))
-            for text, (f, m) in zip(texts, rows, strict=False)
+            for text, (f, m) in zip(texts, seen, strict=False)
         }
 
     def _sample(
@@ -265,19 +234,21 @@ class OpenSora:
     ) -> Tensor:
         """Latents of one loop.  # [c, f, y, x] -> [1, c, f, y, x], float32"""
         device = self.net.final_layer.linear.weight.device
-        velocity = self._velocity(request, captions, split)
+        velocity = self.velocity(request, captions, split)
         draw = rflow.draws([request.seed + loop], x.shape)
         start = x[None].float().to(device)
-        return rflow.sample(velocity, start, self._times(request), draw, mask[None].to(device))
+        return rflow.sample(velocity, start, self.times(request), draw, mask[None].to(device))
 
-    def _velocity(self, request: Request, captions: tuple[State, State], split: bool) -> Velocities:
+    def velocity(self, request: Request, captions: tuple[State, State], split: bool) -> Velocities:
+        """That of clips as long and as large as is asked for, a row for each of the captions that `read` gave."""
         device = self.net.final_layer.linear.weight.device
-        fps = torch.tensor([PICTURE if request.frames == 1 else request.fps], device=device)
+        fps = torch.full((rows(captions[0]),), PICTURE if request.frames == 1 else request.fps, device=device)
         net: Any = Parallel(self.net) if self.ranks > 1 else self.net
         net = rflow.ByRow(net) if split else net
         return rflow.guided(net, *captions, fps, request.size, request.strength)
 
-    def _times(self, request: Request) -> list[float]:
+    def times(self, request: Request) -> list[float]:
+        """The times of the steps of a clip, and 0."""
         moved = shift_frames(request.frames, self.vae.config.group, self.vae.config.latents)
         return rflow.grid(request.steps, rflow.ratio(request.size, moved))
 

@@ -10,9 +10,7 @@ Letters: b session, c channel, f frame of a window, n slot, y and x rows and col
 Source: arXiv 2405.11473 (FIFO-Diffusion): diagonal denoising, latent partitioning, lookahead denoising.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
 from typing import NamedTuple
 
 import torch
@@ -58,6 +56,11 @@ class Diagonal:
         return self.window // 2 if self.ahead else self.window
 
     @property
+    def windows(self) -> int:
+        """Windows that an iteration moves one after the other."""
+        return self.slots // self.moved
+
+    @property
     def past(self) -> int:
         """Clean frames that the first window sees before the head."""
         return self.window - self.moved
@@ -90,48 +93,27 @@ def start(base: Tensor, cut: Diagonal, now: Tensor, draw: Draw) -> Queue:
     return Queue(frames, base[:, :, :1].expand(-1, -1, cut.past, -1, -1))
 
 
-def velocities(velocity: Velocities, queue: Queue, now: Tensor, cut: Diagonal) -> Tensor:
-    """The velocity of every slot, each in the window that moves it: one forward a window.  # [b, c, n, y, x]"""
+def moved(
+    velocity: Velocities, queue: Queue, now: Tensor, until: Tensor, cut: Diagonal, window: int
+) -> Tensor:
+    """The frames that one window of the queue moves, an Euler step on, each from a time of its own: one forward.
+
+    Shapes: now, until `[n]` -> `[b, c, Diagonal.moved, y, x]`.
+    """
     seen = torch.cat([queue.past, queue.frames], dim=2)
     at = F.pad(now.to(seen), (cut.past, 0))  # what was shown is clean
-    windows = [slice(first, first + cut.window) for first in range(0, cut.slots, cut.moved)]
-    return torch.cat([velocity(seen[:, :, w], at[w], None)[:, :, -cut.moved :] for w in windows], dim=2)
+    sight = slice(window * cut.moved, window * cut.moved + cut.window)
+    slots = slice(window * cut.moved, (window + 1) * cut.moved)
+    made = velocity(seen[:, :, sight], at[sight], None)[:, :, -cut.moved :]
+    span = ((now - until)[slots] / rflow.NOISE).to(seen)
+    return queue.frames[:, :, slots] + span[:, None, None] * made
 
 
-def advance(velocity: Velocities, queue: Queue, now: Tensor, until: Tensor, cut: Diagonal) -> Tensor:
-    """One Euler step of every slot, from a time of its own to another.  # times [n] -> [b, c, n, y, x]"""
-    span = ((now - until) / rflow.NOISE).to(queue.frames)
-    return queue.frames + span[:, None, None] * velocities(velocity, queue, now, cut)
+def shift(queue: Queue, frames: Tensor, noise: Tensor) -> tuple[Tensor, Queue]:
+    """The end of an iteration: the frame that became clean, and the queue that goes on with all that were moved.
 
-
-def step(
-    velocity: Velocities, queue: Queue, now: Tensor, until: Tensor, cut: Diagonal, noise: Tensor
-) -> tuple[Tensor, Queue]:
-    """One iteration: the frame that became clean, and the queue that goes on.  # noise, frame [b, c, 1, y, x]"""
-    frames = advance(velocity, queue, now, until, cut)
-    head, past = frames[:, :, :1], torch.cat([queue.past, frames[:, :, :1]], dim=2)[:, :, 1:]
-    return head, Queue(torch.cat([frames[:, :, 1:], noise.to(frames)], dim=2), past)
-
-
-def stream(
-    velocity: Callable[[int], Velocities],
-    base: Tensor,
-    cut: Diagonal,
-    draw: Draw,
-    ratio: float = 1.0,
-    group: int = 5,
-) -> Iterator[Tensor]:
-    """Latent frames without end, in groups that an autoencoder decodes together.  # [b, c, group, y, x]
-
-    `velocity` is asked for at every iteration by its number, so that another prompt may count from there. The
-    iterations by which the first frame of `base` would be shown again and again are left out.
+    Shapes: frames `[b, c, n, y, x]`, noise `[b, c, 1, y, x]` -> the same.
     """
-    now, until = times(cut, ratio)
-    queue, made = start(base, cut, now, draw), list[Tensor]()
-    for i in count():
-        head, queue = step(velocity(i), queue, now, until, cut, draw(cut.slots + i))
-        if i >= cut.late:
-            made.append(head)
-        if len(made) == group:
-            yield torch.cat(made, dim=2)
-            made = []
+    head = frames[:, :, :1]
+    past = torch.cat([queue.past, head], dim=2)[:, :, 1:]
+    return head, Queue(torch.cat([frames[:, :, 1:], noise.to(frames)], dim=2), past)

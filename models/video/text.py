@@ -6,7 +6,8 @@ Source: arXiv 1910.10683 (T5), arXiv 2103.00020 (CLIP); arXiv 2412.20404 and 250
 """
 
 import math
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,30 @@ class Read(NamedTuple):
 
     features: Tensor
     mask: Tensor
+
+
+Reader = Callable[[Sequence[str]], Read]
+"""Prompts to features."""
+
+
+class Remembering:
+    """A Reader that reads no prompt twice, while it is among the last `most` that were asked for."""
+
+    def __init__(self, reader: Reader, most: int) -> None:
+        self.reader, self.most = reader, most
+        self.known: OrderedDict[str, Read] = OrderedDict()  # of one prompt each
+
+    def __call__(self, prompts: Sequence[str]) -> Read:
+        """As a Reader."""
+        if fresh := [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.known]:
+            parts = zip(*(part.split(1) for part in self.reader(fresh)), strict=True)
+            self.known |= {prompt: Read(*part) for prompt, part in zip(fresh, parts, strict=True)}
+        found = [self.known[prompt] for prompt in prompts]
+        for prompt in prompts:
+            self.known.move_to_end(prompt)
+        while len(self.known) > self.most:
+            self.known.popitem(last=False)
+        return Read(*(torch.cat(part) for part in zip(*found, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -102,6 +127,21 @@ def _transformers() -> Any:
     except ImportError as error:
         raise ModelError("reading prompts needs transformers: pip install 'riverrun[video]'") from error
     return transformers
+
+
+@dataclass
+class Kept:
+    """A Reader by a T5 that is loaded for the first prompts, and stays. It raises as `load_t5` does."""
+
+    folder: Path
+    tokens: int = 300
+    device: str = "cpu"
+    encoder: T5 | None = None
+
+    def __call__(self, prompts: Sequence[str]) -> Read:
+        """As a Reader."""
+        self.encoder = self.encoder or load_t5(self.folder, self.tokens, self.device)
+        return self.encoder.read(prompts)
 
 
 def once(folder: Path, prompts: Sequence[str], tokens: int = 300, device: str = "cpu") -> Read:

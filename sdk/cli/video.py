@@ -40,7 +40,7 @@ def video(
         str, typer.Option("--out", "-o", help="An .mp4 file, or - for fragmented MP4 in a pipe.")
     ] = "clip.mp4",
     seconds: Annotated[
-        float | None, typer.Option(help="How long. Default: 2.25. Of published models, with --fifo.")
+        float | None, typer.Option(help="How long. Default: 2.25. Of published models, with --mode.")
     ] = None,
     then: Annotated[
         list[str] | None,
@@ -87,9 +87,12 @@ def video(
     camera: Annotated[
         str | None, typer.Option(help="pan right, pan left, tilt up, tilt down, zoom in, zoom out or static.")
     ] = None,
-    fifo: Annotated[
-        bool, typer.Option("--fifo", help="Go on frame by frame for so many seconds, and follow --then.")
-    ] = False,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="Go on for so many seconds, and follow --then: loop, clip by clip, or fifo, frame by frame."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there.")] = False,
 ) -> None:
     """Show a prompt: pictures as they are made, in a file or a pipe (`| ffplay -`)."""
@@ -101,7 +104,7 @@ def video(
         image=None if image is None else picture(image), steps=steps, frames=frames, fps=fps,
         size=pixels(resolution, aspect, size), guidance=guidance, negative=negative, loops=loops,
         references=reference or None, strategy=strategy, edit=edit, aesthetic=aesthetic, motion=motion, camera=camera,
-        fifo=fifo or None,
+        mode=mode,
     )  # fmt: skip
     projector = Projector(model, device=device, half=half, seed=seed)
     made = projector.file(prompt, out, shot, force=force, tell=tell)

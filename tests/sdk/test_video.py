@@ -18,9 +18,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import riverrun
+from riverrun import models
 from riverrun.cli import main
 from riverrun.media import picture as seen
 from riverrun.media import settings_of
+from riverrun.models.shown import Shown
 from riverrun.models.video import clips
 from riverrun.models.video.lite import save
 from riverrun.models.video.published import LATER, load_vae
@@ -33,6 +35,7 @@ from tests.models.video.test_vae import SMALL as AUTOENCODER
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPT = "a calm sea"
+LIVE = ("--mode", "loop", "--frames", "18")
 SHORT = ("--size", "16x24", "--frames", "9", "--steps", "1")
 SCRIPT = """
 import json, os, sys
@@ -154,17 +157,30 @@ def test_pictures_and_videos_are_gone_on_from(opensora: str, tmp_path: Path) -> 
 
 
 def test_a_published_model_goes_on_without_end(opensora: str, tmp_path: Path) -> None:
-    out = tmp_path / "long.mp4"
-    told = ("--fifo", "--seconds", "1", "--fps", "20", "--then", "0.5:a storm", "-o", out)
-    assert call("video", PROMPT, "--model", opensora, *SHORT, *told) == 0
-    assert frames(out) == (20, (16, 24), 20.0)
+    told = ("--seconds", "1", "--fps", "20", "--then", "0.5:a storm", "--size", "16x24", "--steps", "6")
+    first = picture(tmp_path / "first.png", 30, 20)
+    for mode, more in (("loop", []), ("fifo", ["--half"])):
+        out = tmp_path / f"{mode}.mp4"
+        long = ("--mode", mode, "--frames", "18", "--image", first, "-o", out)
+        assert call("video", PROMPT, "--model", opensora, *told, *more, *long) == 0
+        assert frames(out) == (20, (16, 24), 20.0)
+
+
+def test_a_published_folder_is_a_stream_that_reads_what_is_asked_for(opensora: str) -> None:
+    model = models.load(opensora)
+    assert model.spec.shows and model.spec.modes == ("loop", "fifo")
+    assert (model.spec.gives[0].size, model.spec.gives[0].rate) == ((240, 424), 24)
+    state = model.open(Shown(PROMPT, 1.0))
+    with torch.inference_mode():
+        ((picture, begun),), _ = model.step([None], state)
+    assert picture is None and begun is not None and begun.data.tolist() == [[0]]
 
 
 def made(model: str) -> NDArray[np.uint8]:
     """Pictures of a clip, and of one without end, by whichever processes there are."""
     projector, size = riverrun.Projector(model), (40, 56)
     clip = riverrun.Shot(size=size, frames=18, steps=2, guidance=3.0)
-    endless = riverrun.Shot(size=size, frames=9, steps=1, fifo=True, fps=20, seconds=0.5)
+    endless = riverrun.Shot(size=size, frames=9, steps=3, mode="fifo", fps=20, seconds=0.5)
     endless = replace(endless, then=[riverrun.Cue(0.2, "a storm")])
     return np.concatenate([chunk.data for shot in (clip, endless) for chunk in projector.show(PROMPT, shot)])
 
@@ -217,9 +233,12 @@ def test_two_processes_make_together_what_one_makes(
         (["--guidance", "0"], "guidance is 0, expected at least 1, which is none"),
         (["--strategy", "begin"], "mask strategy 'begin', expected up to six numbers"),
         (["--seconds", "2"], "seconds is given, and this model does not know it, but frames, fps"),
-        (["--fifo", "--seconds", "0"], "seconds is 0.0, expected above 0"),
-        (["--fifo", "--then", "1:"], "prompt is empty"),
-        (["--fifo", "--loops", "2"], "loops is given, and this model does not know it, but frames, fps"),
+        ([*LIVE, "--seconds", "0"], "seconds is 0.0, expected above 0"),
+        ([*LIVE, "--then", "1:"], "prompt is empty"),
+        ([*LIVE, "--loops", "2"], "loops is given, and this model does not know it, but frames"),
+        (["--mode", "causal", "--frames", "18"], "mode is 'causal', expected one of loop, fifo"),
+        (["--mode", "fifo", "--frames", "18"], "steps is 1, expected a multiple of 6 in mode fifo"),
+        (["--mode", "loop", "--frames", "20"], "frames is 20, expected whole groups: a multiple of 9"),
         (["--reference", "gone.png"], "gone.png: no such file"),
         (["--reference", "broken.png"], "broken.png is"),
         (["--reference", "large.png"], "large.png has 5000 x 4200 pixels, the limit is 20000000"),

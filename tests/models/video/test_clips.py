@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import pytest
@@ -82,27 +81,6 @@ def test_guidance_leads_away_from_a_negative_prompt(parts: OpenSora) -> None:
     torch.testing.assert_close(
         clip(parts, negative="a calm sea", aesthetic=None), clip(parts, strength=0.0, aesthetic=None)
     )
-
-
-def test_a_show_without_end_follows_another_prompt(parts: OpenSora) -> None:
-    def shown(said: dict[int, str]) -> list[Tensor]:
-        """Three groups, where what is said counts from a latent frame on."""
-        heard: list[int] = []
-
-        def at(i: int) -> str:
-            heard.append(i)
-            return [text for start, text in said.items() if start <= i][-1]
-
-        made = list(islice(parts.endless(replace(ASKED, split=True), at), 3))
-        assert heard == [0] * (1 + 12 - 6) + [*range(9)]  # while the queue fills nothing is shown
-        return made
-
-    plain, turned = shown({0: "a calm sea"}), shown({0: "a calm sea", 3: "a storm"})
-    assert [tuple(part.shape) for part in plain] == [(3, 9, 16, 24)] * 3
-    assert torch.equal(plain[0], turned[0])
-    assert (plain[1] - turned[1]).abs().max() > 1e-4
-    with pytest.raises(InvalidRequest, match="prompt is empty"):
-        shown({0: ""})
 
 
 def test_guidance_is_split_where_memory_is_short(parts: OpenSora) -> None:

@@ -11,6 +11,7 @@ from riverrun.models.video import fifo, rflow
 from riverrun.models.video.fifo import Diagonal, Queue
 from riverrun.models.video.rflow import Velocities
 from tests.models.memory import peak
+from tests.models.video.queues import advance, stream
 from tests.models.video.small import drawn, small
 
 SIZE, SHAPE = (32.0, 48.0), (4, 1, 4, 6)
@@ -32,7 +33,7 @@ def draw(frame: int) -> Tensor:
 
 
 def frames(cut: Diagonal, groups: int, told: Callable[[int], Velocities]) -> Tensor:
-    made = islice(fifo.stream(told, base(cut.window), cut, draw, 0.7, 2), groups)
+    made = islice(stream(told, base(cut.window), cut, draw, 0.7, 2), groups)
     return torch.cat(list(made), dim=2)
 
 
@@ -42,7 +43,7 @@ def test_one_partition_at_equal_times_is_the_sampler() -> None:
     whole = rflow.sample(guided, x, times, draw)
     for time, until in pairwise(times):
         now, then = torch.full((6,), time), torch.full((6,), until)
-        x = fifo.advance(guided, Queue(x, x[:, :, :0]), now, then, cut)
+        x = advance(guided, Queue(x, x[:, :, :0]), now, then, cut)
     torch.testing.assert_close(x, whole, atol=1e-5, rtol=0)
 
 
@@ -67,7 +68,9 @@ def test_windows_share_nothing_and_looking_ahead_they_do() -> None:
         cut = Diagonal(4, 3, ahead)
         now, _ = fifo.times(cut)
         past = drawn(1, 4, cut.past, 4, 6, seed=8)
-        plain, other = (fifo.velocities(velocity(), Queue(frames, past), now, cut) for frames in (x, changed))
+        plain, other = (
+            advance(velocity(), Queue(frames, past), now, now - 1, cut) for frames in (x, changed)
+        )
         moved = (plain - other).abs().amax((0, 1, 3, 4)) > 1e-6
         assert moved.nonzero().flatten().tolist() == list(seen)
 
@@ -77,7 +80,8 @@ def test_another_prompt_reaches_the_tail_at_once(ahead: bool) -> None:
     cut = Diagonal(4, 2, ahead)
     now, until = fifo.times(cut)
     queue = fifo.start(base(4), cut, now, draw)
-    (_, one), (_, other) = (fifo.step(velocity(s), queue, now, until, cut, draw(cut.slots)) for s in (1, 2))
+    made = [advance(velocity(s), queue, now, until, cut) for s in (1, 2)]
+    (_, one), (_, other) = (fifo.shift(queue, frames, draw(cut.slots)) for frames in made)
     differ = (one.frames - other.frames).abs().amax((0, 1, 3, 4))
     assert differ[:-1].min() > 1e-5 and differ[-1] == 0  # the last is the noise that came
     same, new = (frames(cut, 4, lambda i, s=s: velocity(s if i >= 4 + 3 else 1)) for s in (1, 2))  # type: ignore[misc]
@@ -89,7 +93,7 @@ def test_a_long_queue_takes_no_more_memory_by_the_hour() -> None:
 
     def run(cut: Diagonal, groups: int) -> int:
         def all_of_it() -> None:
-            for _ in islice(fifo.stream(lambda _: guided, base(4), cut, draw, 1.0, 2), groups):
+            for _ in islice(stream(lambda _: guided, base(4), cut, draw, 1.0, 2), groups):
                 pass
 
         return peak(all_of_it)

@@ -1,13 +1,14 @@
 """Prompts are read by the text encoders a user has; padding, cutting, precision, and what is missing."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from riverrun.models import CheckpointError, ModelError
-from riverrun.models.video.text import load_clip, load_t5, once
+from riverrun.models.video.text import Read, Remembering, load_clip, load_t5, once
 
 
 def tokenizer(folder: Path, known: list[str], end: str) -> None:
@@ -82,3 +83,21 @@ def test_what_is_missing_is_named(t5: Path, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ModelError, match=r"riverrun\[video\]"):
         load_t5(t5)
+
+
+def test_what_was_read_is_remembered_while_it_is_among_the_last() -> None:
+    asked = list[str]()
+
+    def reader(prompts: Sequence[str]) -> Read:
+        asked.extend(prompts)
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
+        return Read(lengths[:, None, None].expand(-1, 2, 3).float(), torch.ones(len(prompts), 2) > 0)
+
+    remembering = Remembering(reader, 2)
+    both = remembering(["a", "sea", "a"])
+    assert both.features[:, 0, 0].tolist() == [1, 3, 1] and both.mask.shape == (3, 2)
+    remembering(["a"])
+    assert asked == ["a", "sea"]
+    remembering(["storm"])  # in the place of the sea
+    remembering(["a", "sea"])
+    assert asked == ["a", "sea", "storm", "sea"]

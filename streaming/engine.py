@@ -244,9 +244,12 @@ class Engine:
         """As `Handle.fit`."""
         lane, made = await self._take(model, Live())
         try:
-            if not made.spec.converts:
+            if not made.spec.converts and preset == AUTO:
                 return {}
-            work = partial(fitting, ways(made, preset), time.perf_counter)
+            found = ways(made, preset)
+            if not made.spec.converts:
+                return {"preset": preset}
+            work = partial(fitting, found, time.perf_counter)
             fit = await asyncio.wrap_future(lane.call(work))
         finally:
             self.shelf.give_back(made)

@@ -76,7 +76,8 @@ class Handle(Protocol):
     async def fit(self, model: str, preset: str = "auto") -> dict[str, Any]:
         """How a model that converts does here, by the preset named or the one that fits best; as JSON values.
 
-        They are those of `fitting.Fit`, none for another model. Raises InvalidRequest if it has no such preset.
+        They are those of `fitting.Fit`; for another model, only the preset if one is named. Raises InvalidRequest if
+        it has no such preset.
         """
         ...
 

@@ -40,7 +40,7 @@ STATES = {
 
 
 class Asked(BaseModel):
-    """What is to be seen. `size` is the model's own; `seed` and `steps` are ours."""
+    """What is to be seen. `size` is the model's own; `seed`, `steps` and `mode` are ours."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,6 +50,7 @@ class Asked(BaseModel):
     size: str = ""
     seed: int = Field(default=0, ge=-(2**63), lt=2**63)
     steps: int = 0
+    mode: str = ""
 
 
 BODY = {
@@ -169,6 +170,11 @@ def checked(hub: "Hub", asked: Any) -> dict[str, Any]:
             f"seconds is {seconds:g}, expected more than 0 and up to {hub.settings.show.seconds:g}"
         )
     values = {"prompt": asked.prompt, "seed": asked.seed, "steps": asked.steps}
+    if mode := getattr(asked, "mode", ""):
+        if mode not in (modes := hub.specs[model].modes):
+            known = f"expected one of {', '.join(modes)}" if modes else "and the model has none"
+            raise InvalidRequest(f"mode is {mode[:40]!r}, {known}")
+        values["mode"] = mode
     check({**values, "seconds": seconds}, hub.settings.show)
     rows, columns = hub.specs[model].gives[0].size
     if asked.size not in ("", "auto", f"{columns}x{rows}"):

@@ -18,12 +18,14 @@ from riverrun.models.contract import StreamModel
 from riverrun.models.picture import pictured
 from riverrun.models.shown import Shown
 from riverrun.models.video.lite import ShowLite
+from riverrun.models.video.live import LiveOpenSora
 from riverrun.streaming import wire
 from riverrun.streaming.engine import run
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.show import Show
 from tests.models.toys import COLOURS, Painter, Smooth
 from tests.models.video.shows import net
+from tests.models.video.test_live import USUAL, parts
 from tests.streaming.serving import Peer, call, dial, server
 
 pytestmark = pytest.mark.anyio
@@ -135,6 +137,43 @@ async def test_a_network_is_watched_as_it_shows_alone() -> None:
     alone = np.concatenate([chunk.data for chunk in run(model, asked)])
     assert seen(peer, size).shape == alone.shape == (18, *size, 3)
     assert np.abs(seen(peer, size).astype(int) - alone).max() <= 1, "a pixel may round the other way"
+
+
+async def test_a_published_network_is_watched_in_either_mode_as_it_shows_alone() -> None:
+    model, size = LiveOpenSora(parts(), USUAL), (16, 24)
+    async with server({"published": model}) as (at, hub):
+        for mode in ("loop", "fifo"):
+            asked = Shown("a calm sea", seconds=1.5, seed=3, mode=mode)
+            async with call(at, model="published", format="rgb", request=asdict(asked)) as peer:
+                await watch(peer)
+            alone = np.concatenate([chunk.data for chunk in run(model, asked)])
+            assert seen(peer, size).shape == alone.shape == (36, *size, 3)
+            assert np.abs(seen(peer, size).astype(int) - alone).max() <= 1, "a pixel may round the other way"
+        assert hub.specs["published"].modes == ("loop", "fifo")
+        async with dial(at) as peer:
+            asked_otherwise = {"prompt": "a calm sea", "mode": "causal"}
+            await peer.say(wire.Open("published", request=asked_otherwise, format="rgb"))
+            assert "expected one of loop, fifo" in (await peer.until("error"))["error"]["message"]
+
+
+async def test_another_prompt_for_a_published_network_is_acknowledged_by_where_it_counts() -> None:
+    async with (
+        server({"published": LiveOpenSora(parts(), USUAL)}) as (at, _),
+        call(at, model="published", format="rgb", request={"prompt": "a calm sea"}) as peer,
+    ):
+        await peer.until("shown")
+        await peer.say(wire.Update({"prompt": "a storm"}, "later"))
+        told = await watch(peer, "shown")
+        assert (told["id"], told["prompt"], told["tick"]) == ("later", 1, 18), "where the next clip begins"
+        await peer.say(wire.Finish())
+        await watch(peer)
+
+
+async def test_a_published_network_is_served_at_the_resolution_of_a_preset() -> None:
+    settings = {"compute": {"presets": {"published": "144p"}}}
+    async with server({"published": LiveOpenSora(parts(), USUAL)}, **settings) as (_, hub):
+        assert hub.specs["published"].gives[0].size == (144, 256)
+        assert hub.fits["published"] == {"preset": "144p"}
 
 
 @pytest.mark.parametrize(("live", "ahead"), [(None, 3), (1.0, 12)])

@@ -16,9 +16,11 @@ from anyio.from_thread import start_blocking_portal
 
 from riverrun.media import join, picture, settings_of, video
 from riverrun.models.contract import StreamModel
+from riverrun.models.video.live import LiveOpenSora
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.jobs import whole
 from tests.models.toys import Painter, Smooth
+from tests.models.video.test_live import USUAL, parts
 from tests.streaming.serving import server
 from tests.streaming.test_show import colour, png
 
@@ -48,6 +50,21 @@ def client(at: str) -> Iterator[openai.OpenAI]:
         yield made
 
 
+def test_a_published_network_makes_videos_in_either_mode(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, {"published": LiveOpenSora(parts(), USUAL)}) as (at, _),
+        openai.OpenAI(base_url=f"{at}/v1", api_key="none", max_retries=0) as client,
+    ):
+        clips = []
+        for mode in ("loop", "fifo"):
+            asked = client.videos.create(prompt="a calm sea", seconds="1", extra_body={"mode": mode})  # type: ignore[arg-type]
+            made = client.videos.poll(asked.id)
+            assert (made.status, made.size) == ("completed", "24x16")
+            client.videos.download_content(made.id).write_to_file(path := tmp_path / f"{mode}.mp4")
+            clips.append(join(list(video(path))).data)
+    assert {clip.shape for clip in clips} == {(24, 16, 24, 3)} and (clips[0] != clips[1]).any()
+
+
 def still(size: tuple[int, int] = (50, 50), rgb: tuple[int, int, int] = (10, 250, 250)) -> bytes:
     return base64.b64decode(png(size, rgb))
 
@@ -71,6 +88,7 @@ def test_a_video_is_made_looked_at_fetched_and_forgotten(client: openai.OpenAI, 
         "seconds": 4.0,
         "seed": 7,
         "steps": 0,
+        "mode": "",
     }
     small = picture(client.videos.download_content(made.id, variant="thumbnail").read())
     assert small.shape[:2] == SIZE and colour(small) == "red"
@@ -125,6 +143,7 @@ def test_images_are_given_as_data_and_by_their_address(client: openai.OpenAI) ->
         ({"seconds": "10000"}, None, 400, "seconds is 10000, expected up to 600"),
         ({"seconds": "soon"}, None, 422, "seconds"),
         ({"size": "33x47"}, None, 400, "size is '33x47', expected '48x32'"),
+        ({"mode": "fifo"}, None, 400, "mode is 'fifo', and the model has none"),
         ({"model": "smooth"}, None, 400, "gives no pictures"),
         ({"frames": "10000"}, None, 422, "frames"),
         ({}, b"no picture", 415, "expected one of PNG"),

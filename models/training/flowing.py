@@ -144,12 +144,13 @@ def losses(
     known = causal.start(model.dit, b, model.places)  # what the teacher remembers
     silent = torch.rand(b, device=device) < recipe.silent * (teacher is None)
     given = torch.rand(b, device=device) < recipe.given
+    common = torch.randn_like(batch.latents[:, 0, :, :1])
     found = list[Tensor]()
     for k in range(chunks):
         clean, captions = batch.latents[:, k], batch.captions[:, k]
         each = _times(recipe, model.config.shift, given, frames, first=k == 0, last=k == chunks - 1)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.half):
-            noise = torch.randn_like(clean)
+            noise = model.noise(torch.randn_like(clean), common)
             x, target = torch.lerp(clean, noise, by_frame(each)), clean - noise
             if k == 0:
                 x[given, :, 0] = batch.pictures[given, 0]

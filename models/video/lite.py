@@ -36,6 +36,7 @@ KIND = "video"  # of a checkpoint
 MODES = ("causal",)
 STEPS = range(1, 101)
 MOST = 1_000  # characters of a prompt
+COMMON = -1  # the number of the noise that all chunks of a stream have in common
 READ = 256  # captions whose features are remembered
 
 
@@ -44,8 +45,9 @@ class Config:
     """What a file of weights holds beside them.
 
     Pictures of `size` rows and columns, `rate` a second; the words that are known, at most `most` of a caption, read by
-    `depth` layers; `steps` evaluations a chunk, at times of a ratio `shift` as in arXiv 2412.20404, with `guidance` (1:
-    none, or folded into the weights), and what of them is taken over from one to the next.
+    `depth` layers; `steps` evaluations a chunk, at times of a ratio `shift` as in arXiv 2412.20404, from noise that all
+    frames have in common by `alike` of its variance, with `guidance` (1: none, or folded into the weights), and what of
+    them is taken over from one to the next.
     """
 
     dit: stdit3.Config
@@ -57,6 +59,7 @@ class Config:
     depth: int = 2
     steps: int = 8
     shift: float = 1.0
+    alike: float = 0.0
     guidance: float = 1.0
     window: Window = field(default_factory=Window)
     caching: Caching = field(default_factory=Caching)
@@ -84,6 +87,13 @@ class ShowLiteNet(nn.Module):
         """Patches of a latent frame."""
         _, _, y, x = self.latent
         return math.ceil(y / self.config.dit.patch) * math.ceil(x / self.config.dit.patch)
+
+    def noise(self, own: Tensor, common: Tensor) -> Tensor:
+        """Where chunks begin: things stay where they are if frames begin alike. Source: arXiv 2305.10474, mixed noise.
+
+        Shapes: noise of frames `[b, c, f, y, x]`, of streams `[b, c, 1, y, x]`.
+        """
+        return (1 - self.config.alike) ** 0.5 * own + self.config.alike**0.5 * common
 
     def read(self, words: Tensor, dropped: Tensor | None = None) -> State:
         """What the blocks need of captions.  # [b, n], [b]"""
@@ -191,7 +201,9 @@ class ShowLite:
             if state["first"][i] and not frame:
                 state["known"][i] = self._seen(state["given"][i])
         numbers = [frame // self.hop for frame in state["frame"]]
-        state["x"] = noise_rows(state["seed"], numbers, self.net.latent).to(state["x"])
+        channels, _, *place = shape = self.net.latent
+        common = noise_rows(state["seed"], [COMMON] * len(numbers), (channels, 1, *place))
+        state["x"] = self.net.noise(noise_rows(state["seed"], numbers, shape), common).to(state["x"])
         self._plan(state)
         return outputs, self._next(state)
 

@@ -37,14 +37,14 @@ def show(model: ShowLite, request: Shown, *later: tuple[int, Shown]) -> tuple[ND
     return join(made).data, told
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
-def test_it_keeps_the_promises(guidance: float) -> None:
+@pytest.mark.parametrize(("guidance", "alike"), [(1.0, 0.0), (3.0, 0.5)])
+def test_it_keeps_the_promises(guidance: float, alike: float) -> None:
     requests = [
         Shown("a red ball rolls left", 2.2),
         Shown("the cat falls", 1.0, seed=1),
         Shown("a green cat", 1.4, seed=2, picture=pictured(np.full((16, 24, 3), 90, np.uint8))),
     ]
-    report = check_stream(ShowLite(net(guidance=guidance)), requests)
+    report = check_stream(ShowLite(net(guidance=guidance, alike=alike)), requests)
     assert report.max_difference < 1.01 / 255 and report.resumed == 0 and report.batch > 1
 
 
@@ -92,6 +92,23 @@ def test_seeds_and_words_count(model: ShowLite) -> None:
     cat, _ = show(model, Shown("a red cat", 0.75))
     np.testing.assert_array_equal(ball, again)
     assert (ball != other).any() and (ball != cat).any()
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
+def test_frames_begin_alike_as_far_as_is_said(alike: float) -> None:
+    model = ShowLite(net(alike=alike))
+    state, begun = model.open(Shown("a red ball", 6.0, seed=3)), list[torch.Tensor]()
+    with torch.inference_mode():
+        while len(begun) < 6:
+            if state["phase"][0] == 0:
+                _, state = model.step([None], state)
+                begun += [state["x"][0].clone()]
+            else:
+                _, state = model.step([None], state)
+    frames = torch.cat(begun, 1).transpose(0, 1).flatten(1)
+    likeness = torch.corrcoef(frames)
+    others = likeness[~torch.eye(len(frames), dtype=torch.bool)]
+    assert float(others.mean()) == pytest.approx(alike, abs=0.1) and 0.8 < float(frames.std()) < 1.2
 
 
 def test_the_first_latent_of_a_picture_stays_what_it_is(model: ShowLite) -> None:

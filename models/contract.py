@@ -1,6 +1,6 @@
 """What a streaming model is: ports, a spec, and five methods over a stacked state."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from riverrun.media import Chunk
 
 if TYPE_CHECKING:
+    from riverrun.media.chunk import Array
     from riverrun.models.state import State  # torch comes with it, and a server without models needs none
 
 Outputs = list[tuple[Chunk | None, ...]]
@@ -47,7 +48,7 @@ class Spec:
     of it, its request refuses. One that `shows` gives pictures of prompts, and times of when each prompt begins to
     count; its requests are `Shown` of models/shown.py, and `modes` the ways in which its pictures may go on. One that
     is `transcribed` speaks in the voice of a recording only with the `transcript` of that, which its requests then
-    have, too.
+    have, too. One that `discerns` tells whether a recording is of more than one person: see Discerns.
     """
 
     takes: Port | None
@@ -60,6 +61,7 @@ class Spec:
     shows: bool = False
     transcribed: bool = False
     modes: tuple[str, ...] = ()
+    discerns: bool = False
 
 
 class StreamModel(Protocol):
@@ -137,4 +139,15 @@ class Presets(Protocol):
 
     def at(self, preset: str) -> StreamModel:
         """The model in one of these ways. Their states are of different shapes."""
+        ...
+
+
+class Discerns(Protocol):
+    """A StreamModel that can tell whether a recording of a voice is of more than one person."""
+
+    def several(self, sound: "Array") -> Iterator[bool]:
+        """Whether a recording at the model's rate seems to be, as known after each bounded piece of work.  # [n]
+
+        As with steps, others may have their turn between two of them. Raises InvalidRequest.
+        """
         ...

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from riverrun.models.errors import InvalidRequest
 
 FULL = 32767
+SEVERAL = "{} seems to be of more than one person, and the voice between them: let one speak alone"
 
 
 def recorded(sound: NDArray[np.float32]) -> str:

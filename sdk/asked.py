@@ -36,7 +36,8 @@ class Voice(TypedDict):
     """A voice of a server: one that a model knows by name, or one of yours.
 
     Units: `created_at` in seconds since 1970; `seconds` are kept of the `sample_seconds` that were sent. `transcript`
-    is what is said in them, "" where this was not told.
+    is what is said in them, "" where this was not told. `warnings` say what seems wrong with the
+    sample, to whoever adds it.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Voice(TypedDict):
     seconds: NotRequired[float]
     sample_seconds: NotRequired[float]
     transcript: NotRequired[str]
+    warnings: NotRequired[list[str]]
 
 
 class Found(TypedDict):

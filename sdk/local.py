@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from riverrun.media import Chunk, Reader, Writer
-    from riverrun.models.contract import StreamModel
+    from riverrun.models.contract import Discerns, StreamModel
     from riverrun.models.voice.fitting import Fit
 
 Progress = Callable[[float, float | None], object]
@@ -24,7 +24,6 @@ Progress = Callable[[float, float | None], object]
 
 BLOCK = 16_384  # ticks of an array handed on at once
 SILENCE = -120  # dB, the lowest level told apart
-DOUBT = "{} seems to be of more than one person, and the voice between them: let one speak alone"
 OTHER = "the model is for another task: `riverrun models` tells which is for what"
 
 
@@ -190,7 +189,7 @@ class Converter(Filter):
         MediaError for a recording that is not.
         """
         from riverrun import models
-        from riverrun.models.recording import recorded
+        from riverrun.models.recording import SEVERAL, recorded
         from riverrun.speaker import found
 
         made = models.load(model or models.for_task("convert"), device)
@@ -204,11 +203,11 @@ class Converter(Filter):
             raise models.InvalidRequest(
                 "the model knows no voice by name: give a recording of one as the voice"
             )
-        heard = "" if whose.sound is None else recorded(whose.sound)
-        several = getattr(made, "several", None)
-        self.doubt = (
-            "" if whose.sound is None or several is None or not several(whose.sound) else DOUBT.format(voice)
-        )
+        heard, self.doubt = "", ""
+        if whose.sound is not None:
+            heard = recorded(whose.sound)
+            if made.spec.discerns and any(cast("Discerns", made).several(whose.sound)):
+                self.doubt = SEVERAL.format(voice)
         request = made.request(voice=whose.name, recording=heard, pitch=pitch, seed=seed, mark=mark)
         super().__init__(made, request, "8k")  # what it cannot hear is still in the voice that came in
 

@@ -14,12 +14,13 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 
 from riverrun.media import Chunk, cut
-from riverrun.models.contract import Spec, StreamModel
+from riverrun.media.chunk import Array
+from riverrun.models.contract import Discerns, Spec, StreamModel
 from riverrun.models.inference import inference
 from riverrun.models.voice.fitting import AUTO, fitting, ways
 from riverrun.streaming.admission import admit, measure, seated
@@ -255,6 +256,20 @@ class Engine:
             self.shelf.give_back(made)
         log.log(logging.INFO if fit.fits else logging.WARNING, "model %s: %s", model, fit)
         return {**asdict(fit), "fits": fit.fits, "sessions": fit.sessions}
+
+    async def several(self, model: str, sound: Array) -> bool:
+        """As `Handle.several`: where what is not live is, in pieces, which hold up others no more than steps do."""
+        spec, _ = await asyncio.to_thread(self.shelf.kind, model)
+        if not spec.discerns:
+            return False
+        lane, made = await self._take(model, None)
+        try:
+            pieces, told = cast(Discerns, made).several(sound), False
+            while (known := await asyncio.wrap_future(lane.call(partial(next, pieces, None)))) is not None:
+                told = known
+        finally:
+            self.shelf.give_back(made)
+        return told
 
     async def settle(self, model: str, preset: str) -> None:
         """As `Handle.settle`."""

@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, Protocol
 
 from riverrun.media import Chunk, cut
+from riverrun.media.chunk import Array
 from riverrun.models.contract import Spec
 from riverrun.models.errors import InvalidRequest
 from riverrun.streaming.errors import TooSlow
@@ -78,6 +79,13 @@ class Handle(Protocol):
 
         They are those of `fitting.Fit`; for another model, only the preset if one is named. Raises InvalidRequest if
         it has no such preset.
+        """
+        ...
+
+    async def several(self, model: str, sound: Array) -> bool:
+        """Whether a recording of a voice, at the model's rate, seems to be of more than one person.  # [n] float32
+
+        False, too, of a model that does not discern. Raises InvalidRequest.
         """
         ...
 

@@ -77,15 +77,23 @@ def unrate(value: Any) -> Any:
 def spec(value: Spec) -> list[Any]:
     """A model's spec as JSON."""
     ports = [p and [p.kind, rate(p.rate), p.hop, p.channels, p.size] for p in (value.takes, *value.gives)]
-    does = value.symbols, value.voices, value.converts, value.shows, value.transcribed, value.modes
+    does = (
+        value.symbols,
+        value.voices,
+        value.converts,
+        value.shows,
+        value.transcribed,
+        value.modes,
+        value.discerns,
+    )
     return [ports, value.latency, value.max_batch, *does]
 
 
 def unspec(value: list[Any]) -> Spec:
     """What `spec` was given."""
     takes, *gives = (p and Port(p[0], unrate(p[1]), p[2], p[3], tuple(p[4])) for p in value[0])
-    latency, batch, symbols, voices, converts, shows, transcribed, modes = value[1:]
-    does = converts, shows, transcribed, tuple(modes)
+    latency, batch, symbols, voices, converts, shows, transcribed, modes, discerns = value[1:]
+    does = converts, shows, transcribed, tuple(modes), discerns
     return Spec(takes, tuple(gives), latency, batch, symbols, tuple(voices), *does)
 
 

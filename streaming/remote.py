@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from riverrun.media import Chunk
+from riverrun.media.chunk import Array
 from riverrun.models.contract import Spec
 from riverrun.streaming import pipe
 from riverrun.streaming.errors import SessionEnded, Stuck
@@ -187,6 +188,10 @@ class Remote:
         """As `Handle.fit`."""
         value: dict[str, Any] = (await self._ask({"do": "fit", "model": model, "preset": preset}))[0]
         return value
+
+    async def several(self, model: str, sound: Array) -> bool:
+        """As `Handle.several`."""
+        return bool((await self._ask({"do": "several", "model": model}, sound.astype("<f4").tobytes()))[0])
 
     async def settle(self, model: str, preset: str) -> None:
         """As `Handle.settle`."""

@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from riverrun.models import load
 from riverrun.streaming import logs, pipe
 from riverrun.streaming.engine import Engine
@@ -163,6 +165,8 @@ class Worker:
                 return pipe.spec(await engine.check(head["model"], head["request"])), b""
             case "fit":
                 return await engine.fit(head["model"], head["preset"]), b""
+            case "several":
+                return await engine.several(head["model"], np.frombuffer(body, "<f4")), b""
             case "settle":
                 await engine.settle(head["model"], head["preset"])
             case "warm":

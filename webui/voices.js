@@ -133,7 +133,8 @@ export class Voices {
     try {
       consent = await this.send("voice_consents", { name, language: "en-US", recording: made.consent });
       const voice = await this.send("voices", { name, consent: consent.id, transcript, audio_sample: made.sample ?? made.consent });
-      tell("", `the voice ${name} is added and chosen`);
+      const said = [`the voice ${name} is added and chosen`, ...voice.warnings].join("; ");
+      tell(voice.warnings.length ? said : "", said);
       this.clear();
       await this.list(voice.id);
       this.shown.$("voice").focus();

@@ -5,7 +5,7 @@ still from before the first sample.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,9 @@ class ConvertLite:
         self.hop, self.token = STRIDE * heard.hop, STRIDE * heard.hop * self.config.pool  # samples
         port = Port("audio", heard.rate, self.hop)
         names = tuple(sorted(voices))
-        self.spec = Spec(port, (port,), self.config.latency, max_batch, voices=names, converts=True)
+        self.spec = Spec(
+            port, (port,), self.config.latency, max_batch, voices=names, converts=True, discerns=True
+        )
         self.fade = torch.from_numpy(ramp(self.hop)).to(device)
         self.marker = Marker(heard.rate).to(device)
         self.clones: OrderedDict[str, Known] = OrderedDict()  # out of recordings, by their contents
@@ -150,28 +152,34 @@ class ConvertLite:
     @torch.inference_mode()
     def voice(self, sound: NDArray[np.float32]) -> Known:
         """A voice out of a recording at the model's rate, its first ten seconds.  # [n]. Raises InvalidRequest."""
-        state = self.open(Request(recording=recording.recorded(sound)))
-        name = state["wanted"][0]
-        while state["unheard"][0]:
-            state = self._listen(state)
-        return self.clones[name]
+        *_, state = self._listened(sound)
+        return self.clones[state["voice"][0]]
 
     @torch.inference_mode()
-    def alike(self, sound: NDArray[np.float32]) -> float:
-        """How alike the voices in the halves of a recording's first ten seconds are, at most 1; see ALIKE.  # [n]
+    def several(self, sound: NDArray[np.float32]) -> Iterator[bool]:
+        """As Discerns.several: whether the halves of a recording's first ten seconds are less alike than one person's.
 
-        Under three seconds it is 1, as too little is heard. Raises InvalidRequest as `voice` does.
+        Of under three seconds it is not said, as too little is heard. Raises InvalidRequest as `voice` does.
         """
-        tokens = self.voice(sound).tokens
-        if len(tokens) < 2 * HALF * self.config.listener.rate / self.token:
-            return 1.0
+        for state in self._listened(sound):
+            yield False
+            tokens = state["tokens"][:, : state["count"][0]]
+        if tokens.shape[1] < 2 * HALF * self.config.listener.rate / self.token:
+            return
         first, second = (
-            self.net.voice.sum_up(half[None], torch.ones_like(half[None, :, 0], dtype=torch.bool))
-            for half in tokens.tensor_split(2)
+            self.net.voice.sum_up(half, torch.ones_like(half[..., 0], dtype=torch.bool))
+            for half in tokens.tensor_split(2, dim=1)
         )
-        return float(torch.cosine_similarity(first, second))
+        yield bool(torch.cosine_similarity(first, second) < ALIKE)
 
     # The pieces
+
+    def _listened(self, sound: NDArray[np.float32]) -> Iterator[State]:
+        """A session in the voice of a recording, after each piece that it has heard of it.  # [n]"""
+        state = self.open(Request(recording=recording.recorded(sound)))
+        while state["unheard"][0]:
+            state = self._listen(state)
+            yield state
 
     def _early(self, state: State) -> bool:
         """Whether what is told is still of frames before the first."""

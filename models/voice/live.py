@@ -1,6 +1,6 @@
 """Live conversion as people use it: noise out, a gate, an even loudness, then another voice, in one session."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,10 @@ class LiveConverter:
         assert isinstance(self.converter, Conversion)
         return LiveConverter(self.converter.at(preset), self.restorer, self.device)
 
-    def several(self, sound: NDArray[np.float32]) -> bool:
-        """Whether a recording at the model's rate seems to be of more than one person.  # [n]. Raises InvalidRequest.
-
-        X-VC cannot tell: its weights were not here to be measured.
-        """
-        return isinstance(self.converter, ConvertLite) and self.converter.alike(sound) < lite.ALIKE
+    def several(self, sound: NDArray[np.float32]) -> Iterator[bool]:
+        """As Discerns.several, of the converter; not of X-VC, whose weights were not here to be measured."""
+        assert isinstance(self.converter, ConvertLite)
+        return self.converter.several(sound)
 
     def open(self, request: Request) -> State:
         """As StreamModel.open. Raises InvalidRequest."""

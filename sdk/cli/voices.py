@@ -47,6 +47,8 @@ def add(
     with _client(server, key) as client:
         voice = client.add_voice(name, sample, consent=consent, language=language, transcript=transcript)
     typer.echo(f"{voice['seconds']:.1f} of {voice['sample_seconds']:.1f} s are kept", err=True)
+    for warning in voice.get("warnings", ()):  # of which older servers know nothing
+        typer.echo(warning, err=True)
     typer.echo(voice["id"])
 
 

@@ -1,6 +1,7 @@
 """Library: the custom voices of a server, each its owner's, and each made under a consent."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import BinaryIO
 
 from riverrun.media.chunk import Array
 from riverrun.models.errors import InvalidRequest
+from riverrun.models.recording import SEVERAL
 from riverrun.streaming.errors import StreamError
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.jobs.lines import shown
@@ -16,7 +18,9 @@ from riverrun.streaming.uploads import settled
 from riverrun.streaming.voices.recordings import RATE, cut, hear, packed, unpacked
 from riverrun.streaming.voices.store import Consent, Row, Store
 
+log = logging.getLogger(__name__)
 FILE = "voices.sqlite"
+PATIENCE = 10.0  # seconds that a sample may take to be judged
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,20 @@ class Library:
             self.clock(),
             transcript,
         )
+
+    async def warnings(self, owner: str, voice: str) -> list[str]:
+        """What seems wrong with the sample of a voice, by its id, as far as a served model can tell, and soon."""
+        model = next((name for name, spec in self.hub.specs.items() if spec.discerns), "")
+        if not model:
+            return []
+        try:
+            async with asyncio.timeout(PATIENCE):
+                made = await self.find(owner, voice, int(self.hub.specs[model].gives[0].rate))
+                several = await self.hub.willing().several(model, made.sound)
+        except Exception:  # the voice is there already, and stays whatever this was
+            log.warning("voice %s could not be judged", voice, exc_info=True)
+            return []
+        return [SEVERAL.format("the sample")] if several else []
 
     async def rename(self, owner: str, consent: str, name: str) -> Consent:
         """Call a consent by another name. Raises NotFound."""

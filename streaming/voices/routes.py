@@ -97,13 +97,14 @@ async def add_voice(
     ] = "",
     ref_text: Annotated[Transcript, Form(description="The same, as other servers call it.")] = "",
 ) -> dict[str, Any]:
-    """Make a voice of a recording; `seconds` are kept of its `sample_seconds`."""
+    """Make a voice of a recording; `seconds` are kept of its `sample_seconds`, and `warnings` say what seems wrong."""
     library = _library(request)
     with _named("consent"):
         await library.consent(owner(request), consent)
     with _named("audio_sample"):
         sample, said = _bounded(library, audio_sample), transcript or ref_text
-        return _voice(await library.add_voice(owner(request), name, consent, sample, said))
+        made = await library.add_voice(owner(request), name, consent, sample, said)
+    return {**_voice(made), "warnings": await library.warnings(owner(request), made.id)}
 
 
 @router.get("/voices")

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -11,10 +11,12 @@ import pytest
 
 import riverrun
 from riverrun.models.contract import Spec
+from riverrun.models.voice.lite import ConvertLite
 from riverrun.streaming.access import digest
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.problems import NotFound, TooBig
-from tests.streaming.serving import server
+from tests.models.voice.small import small
+from tests.streaming.serving import Audio, server
 from tests.streaming.test_voices import wav
 
 pytestmark = pytest.mark.anyio
@@ -104,3 +106,19 @@ async def test_the_command_line_does_the_same(tmp_path: Path) -> None:
         status, _, err = await said("list", "--server", url)
         assert status == 1 and "API key is missing" in err
     assert (await said("list", "--server", "nowhere"))[0] == 2
+
+
+async def test_who_adds_a_voice_of_more_than_one_person_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def several(_: ConvertLite, sound: Audio) -> Iterator[bool]:
+        yield True
+
+    monkeypatch.setattr(ConvertLite, "several", several)
+    monkeypatch.setattr("riverrun.streaming.voices.library.PATIENCE", 100.0)
+    async with server({"small": small()}, voices={"folder": tmp_path}) as (at, _):
+        async with riverrun.AsyncClient(f"http://{at}") as client:
+            (told,) = (await client.add_voice("me", SPEECH, consent=SPEECH))["warnings"]
+        assert told.startswith("the sample seems to be of more than one person")
+        status, out, err = await said("add", "me", SPEECH, "--consent", SPEECH, "--server", f"http://{at}")
+        assert status == 0 and out.startswith("voice_") and f"{told}\n" in err

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -439,6 +440,50 @@ def test_between_the_pieces_of_a_long_beginning_live_sessions_have_their_turn() 
         engine.add("reader", Reader(turns))
         engine.add("noted", Noted(turns))
         asyncio.run(main(engine))
+
+
+class Judge(Smooth):
+    """Hears of more than one person in forty pieces."""
+
+    def __init__(self, turns: list[str]) -> None:
+        super().__init__()
+        self.turns, self.spec = turns, replace(self.spec, discerns=True)
+
+    def several(self, sound: Audio) -> Iterator[bool]:
+        assert len(sound) == 320, "whole"
+        for piece in range(40):
+            self.turns.append("judging")
+            time.sleep(0.005)
+            yield piece == 39
+
+
+def test_while_a_recording_is_judged_live_sessions_have_their_turn() -> None:
+    turns = list[str]()
+
+    async def main(engine: Engine) -> None:
+        judged = asyncio.create_task(engine.several("judge", sound(320)[:, 0]))
+        while not turns:
+            await asyncio.sleep(0.001)
+        live = await engine.open("noted", Loudness(), live=Live(delay=1.0))
+        await engine.feed(live, Chunk(sound(320), 0, 16_000, last=True))
+        assert sum(map(len, await everything(engine, live))) == 320
+        during = turns[turns.index("live") : len(turns) - turns[::-1].index("live")]
+        assert during.count("live") == 11 and turns.count("judging") < 40, "it was not over before"
+        assert all("live" in pair for pair in pairwise(during)), "never two of its pieces at a stretch"
+        assert await judged and turns.count("judging") == 40
+
+    with Engine(lanes=1) as engine:
+        engine.add("judge", Judge(turns))
+        engine.add("noted", Noted(turns))
+        asyncio.run(main(engine))
+
+
+def test_of_a_model_that_does_not_discern_nothing_is_said_nor_another_copy_loaded() -> None:
+    with Engine() as engine:
+        engine.offer("smooth", Smooth)
+        asyncio.run(engine.warm("smooth"))
+        assert not asyncio.run(engine.several("smooth", sound(320)[:, 0]))
+        assert list(asyncio.run(engine.figures())["models"]) == ["smooth/live"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own here")

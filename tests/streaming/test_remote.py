@@ -6,13 +6,16 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from fractions import Fraction
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from riverrun.media import Chunk, join
-from riverrun.models import InvalidRequest
+from riverrun.models import InvalidRequest, registry
 from riverrun.models.contract import Port, Spec
+from riverrun.speaker import found
 from riverrun.streaming import pipe
 from riverrun.streaming.engine import Engine
 from riverrun.streaming.errors import AtCapacity, ProtocolError, SessionEnded, Stuck, TooSlow
@@ -167,8 +170,28 @@ async def test_a_worker_that_does_not_answer_is_killed(monkeypatch: pytest.Monke
         assert await engine.process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.skipif(
+    not registry.MODELS["convert-lite"].path.exists(), reason="no weights of convert-lite here"
+)
+async def test_a_recording_of_two_people_is_told_across_the_pipe_and_one_of_one_is_not() -> None:
+    two = Path(str(files("riverrun.assets") / "sample-clean.flac"))
+    one = Path(__file__).parents[1] / "webui" / "am_onyx.opus"
+    engine = await Remote.start(["convert-lite"])
+    try:
+        spec = await engine.check("convert-lite", {})
+        assert spec.discerns and spec.takes
+        for path, told in ((two, True), (one, False)):
+            heard = found(str(path), (), int(spec.takes.rate)).sound
+            assert heard is not None and await engine.several("convert-lite", heard) is told
+        with pytest.raises(InvalidRequest, match="recording is silent"):
+            await engine.several("convert-lite", np.zeros(48_000, np.float32))
+    finally:
+        await engine.shut()
+
+
 def test_what_crosses_the_pipe_comes_out_as_it_went_in() -> None:
-    spec = Spec(None, (Port("video", Fraction(24_000, 1001), 17), Port("audio", 24_000, 480, 2)), 5, 3)
+    ports = Port("video", Fraction(24_000, 1001), 17), Port("audio", 24_000, 480, 2)
+    spec = Spec(None, ports, 5, 3, discerns=True)
     assert pipe.unspec(pipe.spec(spec)) == spec
     made = [Chunk(sound(7, 2), -3, 48_000), Chunk(np.zeros((2, 4, 5, 3), np.uint8), 9, Fraction(25, 2), True)]
     back = pipe.unchunk(*pipe.chunks(made))

@@ -2,10 +2,11 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from importlib.resources import files
 from io import BytesIO
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,19 @@ import pytest
 
 from riverrun.models.contract import Spec
 from riverrun.models.errors import InvalidRequest
+from riverrun.models.voice.lite import ConvertLite
 from riverrun.streaming.access import digest
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.problems import NotFound
 from riverrun.streaming.voices.library import FILE, Library
 from riverrun.streaming.voices.recordings import RATE, cut
+from tests.models.voice.small import small
 from tests.streaming.serving import Audio, noise, server
 from tests.streaming.test_http import recording
 
 pytestmark = pytest.mark.anyio
 SPEECH = (files("riverrun.assets") / "sample-clean.flac").read_bytes()
+PATIENCE = "riverrun.streaming.voices.library.PATIENCE"
 CONSENTS, VOICES = "/v1/audio/voice_consents", "/v1/audio/voices"
 ANNA, BERT = ({"authorization": f"Bearer {name}"} for name in ("anna", "bert"))
 
@@ -330,7 +334,7 @@ async def test_voices_are_there_after_a_restart(tmp_path: Path) -> None:
         consent = (await agree(client)).json()["id"]
         voice = (await add(client, consent)).json()
     async with serving(tmp_path) as (client, hub):
-        assert (await client.get(f"{VOICES}/{voice['id']}")).json() == voice
+        assert {**(await client.get(f"{VOICES}/{voice['id']}")).json(), "warnings": []} == voice
         assert (await library(hub).find("", "me")).id == voice["id"]
 
 
@@ -343,6 +347,7 @@ async def test_what_is_said_in_a_sample_is_kept_and_corrected(tmp_path: Path) ->
             (await add(client, consent, ref_text=said)).json(),
         ]
         assert [voice["transcript"] for voice in told] == ["It is as I say."] * 2
+        assert [voice.pop("warnings") for voice in told] == [[], []]
         assert (await client.get(VOICES)).json()["data"] == told[::-1]
         assert (await library(hub).find("", told[0]["id"])).transcript == "It is as I say."
         at = f"{VOICES}/{told[0]['id']}"
@@ -377,8 +382,58 @@ async def test_voices_that_were_kept_before_there_were_transcripts_stay(tmp_path
         db.execute("PRAGMA user_version = 1")
     for _ in range(2):
         async with serving(tmp_path) as (client, hub):
-            assert (await client.get(f"{VOICES}/{voice['id']}")).json() == voice
+            assert {**(await client.get(f"{VOICES}/{voice['id']}")).json(), "warnings": []} == voice
             assert (await library(hub).find("", "me")).transcript == ""
+
+
+@pytest.mark.parametrize("several", [True, False])
+async def test_a_sample_of_more_than_one_person_is_taken_and_doubted(
+    several: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = list[int]()
+
+    def judged(_: ConvertLite, sound: Audio) -> Iterator[bool]:
+        lengths.append(len(sound))
+        yield from (False, several)
+
+    monkeypatch.setattr(ConvertLite, "several", judged)
+    monkeypatch.setattr(PATIENCE, 100.0)
+    async with serving(tmp_path, models={"small": small()}) as (client, _):
+        consent = (await agree(client)).json()["id"]
+        made = (await add(client, consent, wav(4))).json()
+        told = made.pop("warnings")
+        assert [warning.split(",")[0] for warning in told] == [
+            "the sample seems to be of more than one person"
+        ] * several
+        assert (await client.get(f"{VOICES}/{made['id']}")).json() == made, "though there is a doubt"
+        assert lengths == [pytest.approx(4 * 24_000, abs=2)], (
+            "the sample at the model's rate; no consent is judged"
+        )
+
+
+async def test_where_no_model_can_tell_nothing_is_said(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (client, _):
+        assert (await add(client, (await agree(client)).json()["id"])).json()["warnings"] == []
+
+
+async def test_a_voice_that_cannot_be_judged_or_not_soon_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: ConvertLite, sound: Audio) -> Iterator[bool]:
+        raise RuntimeError("no ear")
+
+    def slow(_: ConvertLite, sound: Audio) -> Iterator[bool]:
+        return repeat(False)
+
+    async with serving(tmp_path, models={"small": small()}) as (client, hub):
+        consent = (await agree(client)).json()["id"]
+        for judged, why in ((broken, "no ear"), (slow, "TimeoutError")):
+            monkeypatch.setattr(ConvertLite, "several", judged)
+            monkeypatch.setattr(PATIENCE, 100.0 if judged is broken else 0.3)
+            made = await add(client, consent, wav(2))
+            assert made.status_code == 200 and made.json()["warnings"] == [], made.text
+            assert f"voice {made.json()['id']} could not be judged" in caplog.text and why in caplog.text
+        assert len(await library(hub).voices("")) == 2
 
 
 async def test_as_many_are_decoded_at_once_as_may_be(tmp_path: Path) -> None:

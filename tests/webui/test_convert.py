@@ -230,7 +230,9 @@ def test_the_monitor_is_apart_from_what_is_recorded(page: Any, tmp_path: Path) -
     end(page)
 
 
-def test_a_voice_that_is_handed_in_is_used_and_erased(page: Any, at: tuple[str, Hub]) -> None:
+def test_a_voice_that_is_handed_in_is_used_doubted_and_erased(
+    page: Any, at: tuple[str, Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin(page)
     stream = live(at[1])
     page.click("#own summary")
@@ -238,9 +240,11 @@ def test_a_voice_that_is_handed_in_is_used_and_erased(page: Any, at: tuple[str, 
     for take in ("consent", "sample"):
         page.set_input_files(f"#{take}-file", str(CLEAN))
         page.wait_for_selector(f"#{take}-heard:not([hidden])")
+    monkeypatch.setattr(ConvertLite, "several", lambda _, sound: iter([True]))
     page.fill("#own-name", "Mine")
     page.click("#own-add")
     page.wait_for_selector("#convert-forget:not([hidden])", timeout=60_000)
+    assert "the sample seems to be of more than one person" in page.inner_text("#message")
     own = page.input_value("#convert-voice")
     assert page.evaluate("document.querySelector('#convert-voice').selectedOptions[0].text") == "Mine"
     wait(page, lambda: stream.recording)

@@ -41,13 +41,13 @@ def config(preset: str, size: tuple[int, int] | None, frames: int) -> Config:
             PUBLISHED,
             vocabulary(),
             LARGE,
-            24,
-            V12.tokens,
-            0,
-            30,
-            shift,
-            7.0,
-            Window(2 * PUBLISHED.latents),
+            rate=24,
+            most=V12.tokens,
+            depth=0,
+            steps=30,
+            shift=shift,
+            guidance=7.0,
+            window=Window(2 * PUBLISHED.latents),
         )
     factor = made.vae.spatial.factor
     if min(wanted) < factor:

@@ -93,7 +93,8 @@ class ShowLiteNet(nn.Module):
 
         Shapes: noise of frames `[b, c, f, y, x]`, of streams `[b, c, 1, y, x]`.
         """
-        return (1 - self.config.alike) ** 0.5 * own + self.config.alike**0.5 * common
+        alike = self.config.alike
+        return math.sqrt(1 - alike) * own + math.sqrt(alike) * common
 
     def read(self, words: Tensor, dropped: Tensor | None = None) -> State:
         """What the blocks need of captions.  # [b, n], [b]"""

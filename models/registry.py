@@ -78,6 +78,12 @@ MODELS = {
             "the same, restored first",
             ("convert-lite", "restore-lite"),
         ),
+        Entry(
+            "show-lite",
+            VIDEO,
+            ("show",),
+            "moving pictures of a drawn world, which follow a prompt, 96 x 96, 12 a second",
+        ),
     )
 }
 FAMILIES = {

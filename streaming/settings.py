@@ -195,7 +195,9 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
-    models: list[str] = ["restore-lite", "vocode-lite", "speak-lite", "convert-lite", "clean-convert-lite"]
+    models: list[str] = [
+        "restore-lite", "vocode-lite", "speak-lite", "convert-lite", "clean-convert-lite", "show-lite",
+    ]  # fmt: skip
     device: str = "cpu"
     metrics: bool = True
     log: Form = "text"

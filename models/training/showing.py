@@ -1,7 +1,7 @@
 """Train what shows from the procedural world: the autoencoder, reels of latents, then the transformer."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,8 @@ def learn_stories(net: ShowLiteNet, plan: Plan, bank: Path, out: Path, crew: Cre
     reels = stories.reels(out / "reels")[: plan.reels]
     for part in FLOWS:
         recipe = getattr(plan, part)
+        if recipe.minutes and recipe.guidance != 1:
+            net.config = replace(net.config, guidance=1.0)  # that of the recipe is in the weights then
         if recipe.minutes or part == "transformer":
             flowing.train(net, recipe, reels, out / part, crew, save, resume, still=part == "looks")
             net.requires_grad_(True)

@@ -39,10 +39,10 @@ def rows() -> list[Row]:
 
     embedded = [name for name in MODELS if name in PRESETS]
     restorers = [*embedded, *(n for n in PRESETS if n not in MODELS)]
-    told = {"speak": speaker, "convert": converter}
-    voices = [told[entry.tasks[0]](name) for name, entry in MODELS.items() if entry.tasks[0] in told]
+    told = {"speak": speaker, "convert": converter, "show": shower}
+    others = [told[entry.tasks[0]](name) for name, entry in MODELS.items() if entry.tasks[0] in told]
     restorations = (row(name, PRESETS[name]) for name in restorers)
-    return [*voices, *restorations, *map(speech, PUBLISHED, PUBLISHED.values()), xvc(), opensora()]
+    return [*others, *restorations, *map(speech, PUBLISHED, PUBLISHED.values()), xvc(), opensora()]
 
 
 def speaker(name: str) -> Row:
@@ -68,8 +68,28 @@ def converter(name: str) -> Row:
     return small(name, "convert", KIND, ConverterConfig, pace)
 
 
-def small(name: str, task: str, kind: str, shape: type[Any], pace: Callable[[Any], tuple[int, int]]) -> Row:
-    """Describe a model of a shape by its weights; `pace` is its rate, and the samples of its latency."""
+def shower(name: str) -> Row:
+    """Describe a model that shows, by the weights that are here; it is as late as a chunk is long."""
+    from riverrun.models.video.lite import KIND, Config
+
+    def pace(config: Config) -> tuple[int, int]:
+        return config.rate, config.vae.group
+
+    return small(name, "show", KIND, Config, pace, "")
+
+
+def small(
+    name: str,
+    task: str,
+    kind: str,
+    shape: type[Any],
+    pace: Callable[[Any], tuple[int, int]],
+    part: str = "net.",
+) -> Row:
+    """Describe a model of a shape by those weights whose names begin with `part`.
+
+    `pace` is its rate, and the samples or pictures of its latency.
+    """
     from riverrun.models import checkpoint
     from riverrun.models.registry import MODELS
 
@@ -77,14 +97,14 @@ def small(name: str, task: str, kind: str, shape: type[Any], pace: Callable[[Any
     if not path.exists():
         return Row(name, task, "-", "-", "-", "missing", "-")
     header, tensors = checkpoint.read(path)
-    size = sum(value.numel() for key, value in tensors.items() if key.startswith("net."))
+    size = sum(value.numel() for key, value in tensors.items() if key.startswith(part))
     rate, latency = pace(checkpoint.config(header, kind, shape, path))
     licence = header.get("licence", "Apache-2.0")
     return Row(
         name,
         task,
         f"{size / 1e6:.1f} M",
-        f"{rate / 1000:g} kHz",
+        f"{rate} fps" if task == "show" else f"{rate / 1000:g} kHz",
         f"{1000 * latency / rate:g} ms",
         "here",
         licence,

@@ -36,7 +36,7 @@ RECIPE = files("riverrun.models.training") / "recipes" / "show-lite.toml"
 PLAN = showing.Plan(
     "sprites.npz",
     "out",
-    config(words=vocabulary(), size=(16, 16)),
+    config(words=vocabulary(), size=(16, 16), guidance=2.0),
     stills=pictures.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     autoencoder=pictures.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     looks=flowing.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
@@ -61,7 +61,9 @@ def longer(plan: showing.Plan, **steps: int) -> showing.Plan:
 
 def test_sprites_become_weights_that_show_and_a_second_call_goes_on(base: Path) -> None:
     path = showing.run(PLAN, base, CPU)
-    shown = join(list(talk(lite.load(path), Shown("a red circle falls", 1.0)))).data
+    model = lite.load(path)
+    assert PLAN.config.guidance == 2 and model.config.guidance == 1, "it is folded in"
+    shown = join(list(talk(model, Shown("a red circle falls", 1.0)))).data
     assert shown.shape == (12, 16, 16, 3)
     first, again = load_file(path), load_file(showing.run(PLAN, base, CPU))
     assert all(torch.equal(first[name], again[name]) for name in first), "it was done"
@@ -266,13 +268,19 @@ def test_the_recipe_in_the_package_is_a_plan() -> None:
 
 def test_a_recipe_may_say_all_of_the_networks_but_their_words(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
-    own = "guidance = 2.0\n" + RECIPE.read_text() + "[window]\nrecent = 6\nsink = 3\n[caching]\ndelta = 0.1\n"
+    own = (
+        RECIPE.read_text().replace("guidance = 3.0", "guidance = 2.0")
+        + "[window]\nrecent = 6\nsink = 3\n[caching]\ndelta = 0.1\n"
+    )
     path.write_text(own)
     read = showing.read(path).config
     assert (read.guidance, read.window, read.caching) == (2.0, Window(6, 3), Caching(delta=0.1))
     assert (read.steps, read.depth) == (8, 2) and read.words == vocabulary()
     for wrong, why in (
-        ('words = ["a"]', "words is not known, expected keys autoencoder, caching, chunks, depth, dit"),
+        (
+            'words = ["a"]',
+            "words is not known, expected keys alike, autoencoder, caching, chunks, depth, dit",
+        ),
         ("config = 1", "config is not known"),
         ("steps = 2.5", "2.5 is not int"),
     ):

@@ -133,7 +133,7 @@ class OpenSora:
             steps = strategy.usual([r.shape[1] for r in held], request.carried, request.edit)
         dropped = self.vae.config.frames(request.carried)
         for loop, text in enumerate(texts):
-            x = rflow.draws([request.seed + loop], shape)(rflow.START)[0].to(self.like.device)
+            x = rflow.draws([seed_of(request.seed, loop)], shape)(rflow.START)[0].to(self.like.device)
             again = (
                 [strategy.continuation(loop, len(held) - 1, request.carried, request.edit)] if loop else []
             )
@@ -235,7 +235,7 @@ class OpenSora:
         """Latents of one loop.  # [c, f, y, x] -> [1, c, f, y, x], float32"""
         device = self.net.final_layer.linear.weight.device
         velocity = self.velocity(request, captions, split)
-        draw = rflow.draws([request.seed + loop], x.shape)
+        draw = rflow.draws([seed_of(request.seed, loop)], x.shape)
         start = x[None].float().to(device)
         return rflow.sample(velocity, start, self.times(request), draw, mask[None].to(device))
 
@@ -251,6 +251,11 @@ class OpenSora:
         """The times of the steps of a clip, and 0."""
         moved = shift_frames(request.frames, self.vae.config.group, self.vae.config.latents)
         return rflow.grid(request.steps, rflow.ratio(request.size, moved))
+
+
+def seed_of(seed: int, clip: int) -> int:
+    """The seed of a clip that goes on from as many others; after the largest comes the smallest."""
+    return (seed + clip + 2**63) % 2**64 - 2**63
 
 
 def pixels(pictures: NDArray[np.uint8]) -> Tensor:

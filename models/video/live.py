@@ -145,7 +145,7 @@ class LiveOpenSora:
 
     def _draw(self, state: State) -> None:
         """Noise, and before it what the clip goes on from."""
-        seeds = [seed + turn for seed, turn in zip(state["seed"], state["turn"], strict=True)]
+        seeds = list(map(clips.seed_of, state["seed"], state["turn"]))
         x = rflow.draws(seeds, self.latent)(rflow.START).to(state["x"])
         known = self.usual.carried if state["at"][0] else 0
         x[:, :, :known] = state["x"][:, :, self.latent[1] - known :]

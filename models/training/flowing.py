@@ -2,8 +2,8 @@
 
 Chunks are learned one after another, each with what it remembers of those before, as they are made: some of those are
 clean, and others at noise of their own (diffusion forcing, arXiv 2407.01392), so that what is made of what was made
-before need not be perfect. At last guidance may be folded in: a network learns to do in one evaluation
-what the network that it begins as does in two (arXiv 2210.03142).
+before need not be perfect. At last guidance may be folded in: a network learns to do in one evaluation what the one
+that it begins as does in two (arXiv 2210.03142).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -148,7 +148,7 @@ def losses(
     found = list[Tensor]()
     for k in range(chunks):
         clean, captions = batch.latents[:, k], batch.captions[:, k]
-        each = _times(recipe, model.config.shift, given, frames, first=k == 0, last=k == chunks - 1)
+        each = _times(model.config.shift, given, frames, first=k == 0, last=k == chunks - 1)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.half):
             noise = model.noise(torch.randn_like(clean), common)
             x, target = torch.lerp(clean, noise, by_frame(each)), clean - noise
@@ -165,7 +165,7 @@ def losses(
     return found[0], torch.stack(found[1:]).mean() if found[1:] else None
 
 
-def _times(recipe: Recipe, shift: float, given: Tensor, frames: int, first: bool, last: bool) -> Tensor:
+def _times(shift: float, given: Tensor, frames: int, first: bool, last: bool) -> Tensor:
     """From 0, clean, to 1: of chunks before the last some are clean, as is the frame that is given.  # [b, f]"""
     time = shifted(torch.randn(len(given), device=given.device).sigmoid(), shift, 1.0)
     time = time * (torch.rand(len(given), device=given.device) >= (0.0 if last else CLEAN))

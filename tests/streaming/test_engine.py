@@ -420,19 +420,24 @@ class Noted(Smooth):
         return super().step(inputs, state)
 
 
+async def share_turns(engine: Engine, turns: list[str], work: str) -> None:
+    """Have a live session beside forty pieces of work, once these have begun."""
+    while not turns:
+        await asyncio.sleep(0.001)
+    live = await engine.open("noted", Loudness(), live=Live(delay=1.0))
+    await engine.feed(live, Chunk(sound(320), 0, 16_000, last=True))
+    assert sum(map(len, await everything(engine, live))) == 320
+    during = turns[turns.index("live") : len(turns) - turns[::-1].index("live")]
+    assert during.count("live") == 11 and turns.count(work) < 40, "it was not over before"
+    assert all("live" in pair for pair in pairwise(during)), "never two of its pieces at a stretch"
+
+
 def test_between_the_pieces_of_a_long_beginning_live_sessions_have_their_turn() -> None:
     turns = list[str]()
 
     async def main(engine: Engine) -> None:
         told = await engine.open("reader", Text("one two"), live=Live())
-        while not turns:
-            await asyncio.sleep(0.001)
-        live = await engine.open("noted", Loudness(), live=Live(delay=1.0))
-        await engine.feed(live, Chunk(sound(320), 0, 16_000, last=True))
-        assert sum(map(len, await everything(engine, live))) == 320
-        during = turns[turns.index("live") : len(turns) - turns[::-1].index("live")]
-        assert during.count("live") == 11 and turns.count("reading") < 40, "it was not over before"
-        assert all("live" in pair for pair in pairwise(during)), "never two of its pieces at a stretch"
+        await share_turns(engine, turns, "reading")
         assert engine.lanes[0].queue.costs.longest("reader") >= 0.005, "as admission has to know"
         assert sum(map(len, await everything(engine, told))) == 480
 
@@ -462,14 +467,7 @@ def test_while_a_recording_is_judged_live_sessions_have_their_turn() -> None:
 
     async def main(engine: Engine) -> None:
         judged = asyncio.create_task(engine.several("judge", sound(320)[:, 0]))
-        while not turns:
-            await asyncio.sleep(0.001)
-        live = await engine.open("noted", Loudness(), live=Live(delay=1.0))
-        await engine.feed(live, Chunk(sound(320), 0, 16_000, last=True))
-        assert sum(map(len, await everything(engine, live))) == 320
-        during = turns[turns.index("live") : len(turns) - turns[::-1].index("live")]
-        assert during.count("live") == 11 and turns.count("judging") < 40, "it was not over before"
-        assert all("live" in pair for pair in pairwise(during)), "never two of its pieces at a stretch"
+        await share_turns(engine, turns, "judging")
         assert await judged and turns.count("judging") == 40
 
     with Engine(lanes=1) as engine:

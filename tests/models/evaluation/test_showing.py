@@ -18,8 +18,7 @@ from riverrun.models.video.caching import PAB246, Caching, teacache
 from riverrun.models.video.config import V12
 from riverrun.models.video.lite import ShowLite, ShowLiteNet
 from tests.models.pictures import bank
-from tests.models.video.shows import net
-from tests.models.video.test_lite import show
+from tests.models.video.shows import net, show
 
 PROMPT = "a red ball rolls left"
 ALL = replace(PAB246, delta=1e9, window=(0.0, 1000.0))

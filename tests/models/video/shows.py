@@ -1,7 +1,12 @@
-"""A tiny model that shows, with random weights."""
+"""A tiny model that shows, with random weights, and what a session of such models gives."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from riverrun.media import Chunk, join
+from riverrun.models.contract import StreamModel
+from riverrun.models.shown import Shown
 from riverrun.models.video import vae
 from riverrun.models.video.causal import Window
 from riverrun.models.video.lite import Config, ShowLiteNet
@@ -37,3 +42,19 @@ def net(**changes: object) -> ShowLiteNet:
         if not value.any():
             torch.nn.init.normal_(value, std=0.2)
     return made.eval().requires_grad_(False)
+
+
+def show(
+    model: StreamModel, request: Shown, *later: tuple[int, Shown]
+) -> tuple[NDArray[np.uint8], list[Chunk]]:
+    """All pictures of a request, others of which come once so many frames are shown; and what the times tell."""
+    state, made, told, waiting = model.open(request), list[Chunk](), list[Chunk](), list(later)
+    with torch.inference_mode():
+        while not made or not made[-1].last:
+            if waiting and made and made[-1].end >= waiting[0][0]:
+                state = model.update(state, waiting.pop(0)[1])
+            ((picture, times),), state = model.step([None], state)
+            made += [picture] if picture is not None else []
+            told += [times] if times is not None else []
+    assert [chunk.pts for chunk in made] == [i * model.spec.gives[0].hop for i in range(len(made))]
+    return join(made).data, told

@@ -19,9 +19,8 @@ from riverrun.models.video.caching import BRANCHES, PAB246, PIECES, Caching, Reu
 from riverrun.models.video.lite import ShowLite
 from riverrun.models.video.stdit3 import STDiT3
 from riverrun.models.video.timeline import Timeline
-from tests.models.video.shows import net
+from tests.models.video.shows import net, show
 from tests.models.video.small import drawn, small
-from tests.models.video.test_lite import show
 
 SIZE, FPS, STEPS = (40.0, 56.0), torch.tensor([24.0]), 9
 ALWAYS = (0.0, 1000.0)

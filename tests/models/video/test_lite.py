@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from riverrun.media import Chunk, join
 from riverrun.models.checking import check_stream
@@ -14,7 +13,7 @@ from riverrun.models.picture import pictured
 from riverrun.models.shown import Shown
 from riverrun.models.video import causal, lite
 from riverrun.models.video.lite import ShowLite
-from tests.models.video.shows import net
+from tests.models.video.shows import net, show
 
 HOP, RATE = 9, 12
 
@@ -22,19 +21,6 @@ HOP, RATE = 9, 12
 @pytest.fixture(scope="module")
 def model() -> ShowLite:
     return ShowLite(net())
-
-
-def show(model: ShowLite, request: Shown, *later: tuple[int, Shown]) -> tuple[NDArray[np.uint8], list[Chunk]]:
-    """All pictures of a request, others of which come once so many frames are shown; and what the times tell."""
-    state, made, told, waiting = model.open(request), list[Chunk](), list[Chunk](), list(later)
-    with torch.inference_mode():
-        while not made or not made[-1].last:
-            if waiting and made and made[-1].end >= waiting[0][0]:
-                state = model.update(state, waiting.pop(0)[1])
-            ((picture, times),), state = model.step([None], state)
-            made += [picture] if picture is not None else []
-            told += [times] if times is not None else []
-    return join(made).data, told
 
 
 @pytest.mark.parametrize(("guidance", "alike"), [(1.0, 0.0), (3.0, 0.5)])

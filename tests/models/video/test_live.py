@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from riverrun.media import Chunk, join
+from riverrun.media import Chunk
 from riverrun.models.checking import check_stream
 from riverrun.models.errors import InvalidRequest
 from riverrun.models.picture import pictured
@@ -23,6 +23,7 @@ from riverrun.models.video.live import LiveOpenSora
 from riverrun.models.video.text import Read
 from riverrun.models.video.vae import VideoVae
 from tests.models.video.queues import stream
+from tests.models.video.shows import show
 from tests.models.video.small import small, stirred
 from tests.models.video.test_clips import read
 from tests.models.video.test_vae import SMALL
@@ -44,20 +45,6 @@ def parts(**changes: Any) -> OpenSora:
 @pytest.fixture(scope="module")
 def model() -> LiveOpenSora:
     return LiveOpenSora(parts(), USUAL)
-
-
-def show(model: LiveOpenSora, asked: Shown, *later: tuple[int, Shown]) -> tuple[Pictures, list[Chunk]]:
-    """All pictures of a request, others of which come once so many frames are shown; and what the times tell."""
-    state, made, told, waiting = model.open(asked), list[Chunk](), list[Chunk](), list(later)
-    with torch.inference_mode():
-        while not made or not made[-1].last:
-            if waiting and made and made[-1].end >= waiting[0][0]:
-                state = model.update(state, waiting.pop(0)[1])
-            ((picture, times),), state = model.step([None], state)
-            made += [picture] if picture is not None else []
-            told += [times] if times is not None else []
-    assert [chunk.pts for chunk in made] == [i * HOP for i in range(len(made))]
-    return join(made).data, told
 
 
 def begins(told: Sequence[Chunk]) -> list[int]:

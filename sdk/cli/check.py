@@ -31,6 +31,7 @@ def stream(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     hops: Annotated[int, typer.Option(min=4, help="How long each stream is.")] = 64,
     seed: Annotated[int, typer.Option(help="Of the input and of the sessions.")] = 0,
+    preset: Annotated[str, typer.Option(help="One of the model's, if it has any. Default: as it is.")] = "",
 ) -> None:
     """Compare a model's stream with its whole-clip pass; the exit status is 1 where they differ."""
     from riverrun.models import load
@@ -38,6 +39,10 @@ def stream(
     from riverrun.models.restoration.stream import Request
 
     made, scripts = load(model, device), list[list[Any]]()
+    if preset:
+        from riverrun.models.voice.fitting import ways
+
+        made = ways(made, preset).get(preset, made)
     requests: list[Any] = [Request(seed=seed), Request(seed=seed + 1), Request(strength=0.5, seed=seed + 2)]
     if symbols := made.spec.symbols[:hops]:
         said = made.request
@@ -51,10 +56,17 @@ def stream(
     report = asdict(check_stream(made, requests, scripts, seed=seed, hops=hops, device=device))
     for name, meaning in MEANING.items():
         if report[name] is not None:
-            typer.echo(f"max |{meaning}|".ljust(44) + f"{report[name]:.2e}")
+            typer.echo(f"max |{meaning}|".ljust(44) + told(report[name], made.spec.gives[0].kind))
     typer.echo(
         f"{model}: {report['ticks']} ticks a stream, up to {report['batch']} streams a step, all the same"
     )
+
+
+def told(difference: float, kind: str) -> str:
+    """A difference that was measured, of full scale; that of pictures in shades, too."""
+    if not difference:
+        return "0, bit for bit"
+    return f"{difference:.2e}" + (f", {255 * difference:.0f} of 255 shades" if kind == "video" else "")
 
 
 @app.command()

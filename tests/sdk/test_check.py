@@ -31,7 +31,16 @@ def test_every_tensor_has_a_line_and_the_worst_comes_last(capsys: pytest.Capture
 def test_what_shows_keeps_what_streams_promise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(tmp_path / "show.safetensors", net())
     assert call("check", "stream", tmp_path / "show.safetensors") == 0
-    assert "36 ticks a stream, up to 3 streams a step" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "36 ticks a stream, up to 3 streams a step" in told
+    exact = [line for line in told.splitlines() if line.endswith(" 0, bit for bit")]
+    assert {line.split("|")[1] for line in exact} >= {
+        "saved and loaded - never stopped",
+        "after a clone went its way - before",
+        "the same input - again",
+    }
+    assert call("check", "stream", tmp_path / "show.safetensors", "--preset", "480p") == 1
+    assert "preset is '480p', and the model has none" in capsys.readouterr().err
 
 
 def test_the_model_that_speaks_keeps_what_streams_promise(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ Source: arXiv 2408.12588 (PAB), arXiv 2411.19108 (TeaCache).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from riverrun.models.errors import InvalidRequest
 from riverrun.models.state import State, part, stack
-from riverrun.models.video.rflow import NOISE, Draw, Frames, Guided, advance
+from riverrun.models.video import rflow
+from riverrun.models.video.rflow import NOISE, Draw, Frames, Guided
 
 if TYPE_CHECKING:
     from riverrun.models.video.stdit3 import STDiT3
@@ -81,6 +84,19 @@ def teacache(delta: float) -> Caching:
     return Caching(delta, (217.546, -118.329, 26.8663, -0.0459364, 0.0484426))
 
 
+NAMED = {"pab": PAB246, "teacache-slow": teacache(0.1), "teacache-fast": teacache(0.2)}
+"""Settings as published for Open-Sora 1.2."""
+
+
+def named(name: str) -> Caching:
+    """One of NAMED. Raises InvalidRequest."""
+    if name not in NAMED:
+        raise InvalidRequest(
+            f"caching is {name!r}, expected one of {', '.join(NAMED)}, or none: leave it out"
+        )
+    return NAMED[name]
+
+
 @dataclass
 class Reuse:
     """What one call of a transformer takes over from those before it, and what it leaves to the next."""
@@ -115,14 +131,24 @@ class Reuse:
         return y
 
     def left(self) -> State:
-        """Features for the next call: those that were made, and the others as they were.
+        """Features for the next call, of what was computed.
 
         Shapes: of all blocks `[b, f, s, d]`, of attention `[b, l, f, s, d]`.
         """
-        made = {
+        return {
             name: parts[0] if name == BLOCKS else torch.stack(parts, 1) for name, parts in self.made.items()
         }
-        return {**self.features, **made}
+
+    def row(self, i: int) -> "Reuse":
+        """What a call of row i alone takes over; `join` has what such calls leave."""
+        return Reuse(self.kept, self.plan, part(self.features, i, i + 1))
+
+    def join(self, rows: Sequence["Reuse"]) -> None:
+        """Leave what a call of each row alone did."""
+        self.made = {
+            name: [torch.cat(parts) for parts in zip(*(row.made[name] for row in rows), strict=True)]
+            for name in rows[0].made
+        }
 
 
 def start(like: Tensor, branches: Sequence[str] = BRANCHES[:1], rows: int = 1) -> State:
@@ -140,12 +166,19 @@ def start(like: Tensor, branches: Sequence[str] = BRANCHES[:1], rows: int = 1) -
     }
 
 
+def over(cache: State, like: Tensor, branches: Sequence[str] = BRANCHES[:1]) -> State:
+    """What is remembered after the last evaluation: nothing; counts go on."""
+    return {**start(like, branches, len(cache["plan"])), "counts": cache["counts"]}
+
+
 def evaluate(
     caching: Caching, cache: State, forward: Callable[[Reuse], Tensor], branches: Sequence[str] = BRANCHES[:1]
 ) -> tuple[Tensor, State]:
     """One evaluation as planned; all rows have one plan. `forward` is of rows of each branch, one after the other."""
     plan, rows = cache["plan"][0], len(cache["plan"])
-    reuse = Reuse(caching.kept, plan, stack([cache[name] for name in branches]))
+    reuse = Reuse(
+        caching.kept, plan, stack([{piece: cache[name][piece] for piece in plan} for name in branches])
+    )
     made = forward(reuse)
     left = reuse.left()
     computed = [BLOCKS not in plan and kind not in plan for kind in KINDS]
@@ -156,7 +189,7 @@ def evaluate(
             {name: n + (name in plan or name == "evaluations") for name, n in row.items()}
             for row in cache["counts"]
         ],
-        **{name: part(left, i * rows, (i + 1) * rows) for i, name in enumerate(branches)},
+        **{name: {**cache[name], **part(left, i * rows, (i + 1) * rows)} for i, name in enumerate(branches)},
     }
 
 
@@ -202,6 +235,27 @@ def relative(now: Tensor, before: Tensor, noisy: Tensor) -> list[float]:
     return found
 
 
+def advance(
+    caching: Caching,
+    cache: State,
+    velocity: Guided,
+    x: Tensor,
+    time: float,
+    until: float,
+    frames: Frames | None,
+    noise: Callable[[], Tensor],
+    branches: Sequence[str] = BRANCHES[:1],
+) -> tuple[Tensor, Frames | None, State]:
+    """One step as rflow.advance, whose evaluation is as planned."""
+
+    def planned(x: Tensor, time: float, noisy: Tensor | None) -> Tensor:
+        nonlocal cache
+        made, cache = evaluate(caching, cache, lambda reuse: velocity(x, time, noisy, reuse), branches)
+        return made
+
+    return *rflow.advance(planned, x, time, until, frames, noise), cache
+
+
 def sample(
     caching: Caching,
     net: "STDiT3",
@@ -217,24 +271,13 @@ def sample(
     """As rflow.sample, a whole clip in one go; and what is remembered at the end, with its counts."""
     frames = None if mask is None else Frames.of(mask)
     cache = start(x.to(net.dtype), branches, len(x))
-
-    def once(x: Tensor, time: float, noisy: Tensor | None) -> Tensor:
-        nonlocal cache
-        made, cache = evaluate(caching, cache, lambda reuse: velocity(x, time, noisy, reuse), branches)
-        return made
-
     for i, (time, until) in enumerate(pairwise(times)):
         noisy = torch.ones(len(x), x.shape[2], dtype=torch.bool, device=x.device)
         if frames is not None:
             noisy = NOISE * frames.mask >= time
         now = torch.full((len(x),), time, device=x.device)
-        cache = decide(
-            caching,
-            cache,
-            lambda x=x, now=now, noisy=noisy: net.look(x, now, fps, size, noisy),  # type: ignore[misc]
-            time,
-            noisy,
-            last=i == len(times) - 2,
-        )
-        x, frames = advance(once, x, time, until, frames, lambda i=i: draw(i))  # type: ignore[misc]
+        look = partial(net.look, x, now, fps, size, noisy)
+        cache = decide(caching, cache, look, time, noisy, last=i == len(times) - 2)
+        noise = partial(draw, i)
+        x, frames, cache = advance(caching, cache, velocity, x, time, until, frames, noise, branches)
     return x, cache

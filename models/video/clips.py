@@ -17,14 +17,15 @@ from torch import Tensor
 
 from riverrun.models.errors import CheckpointError, InvalidRequest
 from riverrun.models.state import State, rows
-from riverrun.models.video import plan, prompts, rflow, strategy, vae
+from riverrun.models.video import caching, plan, prompts, rflow, strategy, vae
+from riverrun.models.video.caching import BRANCHES, Caching
 from riverrun.models.video.parallel import Parallel
 from riverrun.models.video.pixels import to_pictures, to_pixels
 from riverrun.models.video.plan import Plan, gib
 from riverrun.models.video.published import load as load_network
 from riverrun.models.video.published import load_vae
 from riverrun.models.video.resolutions import FRAMES, PICTURE, shift_frames
-from riverrun.models.video.rflow import Velocities
+from riverrun.models.video.rflow import Guided
 from riverrun.models.video.stdit3 import STDiT3
 from riverrun.models.video.text import Reader, once, weight
 from riverrun.models.video.vae import VideoVae
@@ -56,7 +57,8 @@ class Request:
     `prompt` may hold a text for each loop, and `negative` is what guidance leads away from. `strategy` says which
     latent frames references become; where it is empty, strategy.usual does. Every loop but the first begins with the
     `carried` last latent frames of the one before, changed as far as `edit` says. With `split` guidance takes two
-    forwards of half the memory; None: where there is not enough for one.
+    forwards of half the memory; None: where there is not enough for one. `caching` is what evaluations of a clip take
+    over from those before.
     Units: `size` in pixels, height and width; `fps` in frames a second.
     Raises InvalidRequest for values outside their limits.
     """
@@ -78,6 +80,7 @@ class Request:
     camera: str | None = None
     negative: str = ""
     split: bool | None = None
+    caching: Caching = Caching()
 
     def __post_init__(self) -> None:
         for name, (least, most, way) in LIMITS.items():
@@ -163,11 +166,13 @@ class OpenSora:
                 f"the text encoder takes {gib(self.reading)} beside the weights, and {gib(free)} are free:"
                 " free some memory, or choose another device"
             )
-        least = self._plan(replace(request, split=True))
-        other = [] if least.more > free or request.split is None else ["split guidance"]
+        least = replace(request, split=True)
+        other = [] if self._plan(least).more > free or request.split is None else ["split guidance"]
+        if least.caching.kept and self._plan(replace(least, caching=Caching())).more <= free:
+            other.append("no caching")
 
         def fits(frames: int, size: tuple[int, int]) -> bool:
-            return self._plan(replace(request, frames=frames, size=size, split=True)).more <= free
+            return self._plan(replace(least, frames=frames, size=size)).more <= free
 
         other += plan.ways(fits, request.frames, request.size)
         raise InvalidRequest(
@@ -190,7 +195,10 @@ class OpenSora:
             plan.weights(self.net),
             plan.weights(self.vae),
             self.reading,
-            plan.sampling(config, latents, count, 2 * texts, item, self.ranks),
+            plan.sampling(config, latents, count, 2 * texts, item, self.ranks)
+            + plan.remembered(
+                config, latents, clips, request.caching.kept, len(branches(request)), item, self.ranks
+            ),
             plan.decoding(self.vae.config, request.frames, request.size, self.like.element_size()),
             bool(request.strength and request.split),
         )
@@ -237,12 +245,20 @@ class OpenSora:
         velocity = self.velocity(request, captions, split)
         draw = rflow.draws([seed_of(request.seed, loop)], x.shape)
         start = x[None].float().to(device)
-        return rflow.sample(velocity, start, self.times(request), draw, mask[None].to(device))
+        made, _ = caching.sample(
+            request.caching, self.net, velocity, start, self.times(request), draw, self.fps(request, 1), request.size,
+            branches(request), mask[None].to(device),
+        )  # fmt: skip
+        return made
 
-    def velocity(self, request: Request, captions: tuple[State, State], split: bool) -> Velocities:
-        """That of clips as long and as large as is asked for, a row for each of the captions that `read` gave."""
+    def fps(self, request: Request, clips: int) -> Tensor:
+        """The rate that the network is told of.  # [b]"""
         device = self.net.final_layer.linear.weight.device
-        fps = torch.full((rows(captions[0]),), PICTURE if request.frames == 1 else request.fps, device=device)
+        return torch.full((clips,), PICTURE if request.frames == 1 else request.fps, device=device)
+
+    def velocity(self, request: Request, captions: tuple[State, State], split: bool) -> Guided:
+        """That of clips as long and as large as is asked for, a row for each of the captions that `read` gave."""
+        fps = self.fps(request, rows(captions[0]))
         net: Any = Parallel(self.net) if self.ranks > 1 else self.net
         net = rflow.ByRow(net) if split else net
         return rflow.guided(net, *captions, fps, request.size, request.strength)
@@ -251,6 +267,11 @@ class OpenSora:
         """The times of the steps of a clip, and 0."""
         moved = shift_frames(request.frames, self.vae.config.group, self.vae.config.latents)
         return rflow.grid(request.steps, rflow.ratio(request.size, moved))
+
+
+def branches(request: Request) -> tuple[str, ...]:
+    """Those of guidance that are computed."""
+    return BRANCHES if request.strength else BRANCHES[:1]
 
 
 def seed_of(seed: int, clip: int) -> int:

@@ -212,8 +212,7 @@ class ShowLite:
         """Decide what the next evaluation of a chunk takes over, and forget all after the last one."""
         steps, done = state["steps"][0], state["phase"][0]
         if done == steps:
-            blank = caching.start(state["x"], self.branches, len(state["phase"]))
-            state["cache"] = {**blank, "counts": state["cache"]["counts"]}
+            state["cache"] = caching.over(state["cache"], state["x"], self.branches)
             return
         at = times(steps, self.config.shift)[done]
         x, time = self._with_known(state, state["x"], at)

@@ -8,6 +8,9 @@
 Begin takes the prompt that waits, reads it and draws noise; see is for sessions with a first picture. A prompt counts
 from the next clip of a loop on, and in fifo from the next group on, little by little: see fifo.py. What is shown is
 never changed any more, and what a session holds is as much after an hour as in the beginning.
+With caching, an evaluation of a clip takes over what hardly changed since those before it, and a clip nothing of
+the one before. Not in fifo: there each iteration has the same times, and other frames at them, so that no feature is of
+where it was; what is the same in all evaluations, keys and values of the caption, is worked out once in either mode.
 Source: arXiv 2412.20404 (Open-Sora) on known frames; arXiv 2405.11473 (FIFO-Diffusion).
 """
 
@@ -15,6 +18,8 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -27,11 +32,11 @@ from riverrun.models.errors import InvalidRequest
 from riverrun.models.noise import noise_rows
 from riverrun.models.shown import Shown
 from riverrun.models.state import State, stack
-from riverrun.models.video import clips, fifo, resolutions, rflow, vae
+from riverrun.models.video import caching, clips, fifo, resolutions, rflow, vae
 from riverrun.models.video.clips import OpenSora, Request
 from riverrun.models.video.fifo import Diagonal, Queue
 from riverrun.models.video.pixels import to_pictures, to_pixels
-from riverrun.models.video.rflow import Frames, Velocities
+from riverrun.models.video.rflow import NOISE, Frames, Guided
 from riverrun.models.video.text import Kept, Reader, Remembering
 
 MODES = ("loop", "fifo")
@@ -41,10 +46,10 @@ SHAPE = "9:16"  # of a resolution that is named
 
 
 class LiveOpenSora:
-    """A generator of pictures. Its presets are resolutions."""
+    """A generator of pictures. Its presets are resolutions, alone or with caching, such as "480p-teacache-slow"."""
 
     request = Shown
-    presets = resolutions.NAMES
+    presets = *resolutions.NAMES, *map("-".join, product(resolutions.NAMES, caching.NAMED))
 
     def __init__(
         self, parts: OpenSora, usual: Request, free: int | None = None, keep: Reader | None = None
@@ -73,21 +78,31 @@ class LiveOpenSora:
         size = usual.size[0] // side * side, usual.size[1] // side * side
         ports = Port("video", self.rate, self.hop, size=size), Port("times", self.rate, 1)
         batch = parts.together(usual, free, MOST)
-        self.spec = Spec(None, ports, 0, batch, shows=True, modes=MODES)
+        modes = MODES[:1] if usual.caching.kept else MODES
+        self.spec = Spec(None, ports, 0, batch, shows=True, modes=modes)
+        self.branches = clips.branches(usual)
         self.carried = usual.carried // config.latents  # groups that a clip goes on from
         self.period = max(1, self.groups - self.carried) * self.hop  # ticks of a clip but for those
         self.words: OrderedDict[str, tuple[State, State]] = OrderedDict()  # what `plan` counts: of a forward
 
     def at(self, preset: str) -> "LiveOpenSora":
         """As Presets.at."""
-        size = resolutions.size(preset, SHAPE)
+        name, _, setting = preset.partition("-")
+        usual = replace(self.usual, size=resolutions.size(name, SHAPE))
+        if setting:
+            usual = replace(usual, caching=caching.named(setting))
         parts, free, keep = self.loaded
-        return LiveOpenSora(parts, replace(self.usual, size=size), free, keep)
+        return LiveOpenSora(parts, usual, free, keep)
 
     # The contract
 
     def open(self, request: Shown) -> State:
         """As StreamModel.open. Raises InvalidRequest."""
+        if request.mode in MODES and request.mode not in self.spec.modes:
+            raise InvalidRequest(
+                f"mode is {request.mode} with caching, expected loop, or no caching: the frames of a queue move each"
+                " time, and nothing of one evaluation fits the next"
+            )
         mode = reel.mode(request, self.spec)
         steps = self._steps(request, mode)
         if mode == "loop":
@@ -100,7 +115,7 @@ class LiveOpenSora:
             **reel.opened(request, self._asked(request.prompt)), "prompt": [""], "text": [""],
             "picture": [request.picture], "mode": [mode], "steps": [steps], "phase": ["begin"], "at": [0],
             "turn": [0], "slid": [0], "x": blank, "noisy": torch.ones(1, self.latent[1], device=self.device),
-            "past": none, "moved": none, "made": none,
+            "past": none, "moved": none, "made": none, "cache": caching.start(blank, self.branches),
         }  # fmt: skip
 
     def update(self, state: State, request: Shown) -> State:
@@ -112,7 +127,8 @@ class LiveOpenSora:
 
     def key(self, state: State) -> Hashable:
         """As StreamModel.key."""
-        return tuple(state[name][0] for name in ("mode", "steps", "phase", "at"))
+        plan = tuple(state["cache"]["plan"][0])
+        return *(state[name][0] for name in ("mode", "steps", "phase", "at")), plan
 
     def step(self, inputs: Sequence[Chunk | None], state: State) -> tuple[Outputs, State]:
         """As StreamModel.step."""
@@ -164,15 +180,32 @@ class LiveOpenSora:
     def _flow(self, state: State) -> None:
         """One evaluation of clips, and a step of Euler's."""
         steps, at, x = state["steps"][0], state["at"][0], state["x"]
+        if not at:
+            self._plan(state)  # which takes nothing over, and looks at what the next one is compared with
         time, until = self.parts.times(replace(self.usual, steps=steps))[at : at + 2]
-        frames = Frames.of(state["noisy"])
-        state["x"], _ = rflow.advance(self._velocity(state), x, time, until, frames, lambda: x)
+        state["x"], _, state["cache"] = caching.advance(
+            self.usual.caching, state["cache"], self._velocity(state), x, time, until, Frames.of(state["noisy"]),
+            lambda: x, self.branches,
+        )  # fmt: skip
         if at + 1 < steps:
-            return self._go(state, "flow", at + 1)
+            self._go(state, "flow", at + 1)
+            return self._plan(state)
+        state["cache"] = caching.over(state["cache"], x, self.branches)
         if state["mode"][0] == "fifo":
             return self._queue(state)
         state["phase"] = ["show"] * len(x)
         state["at"] = [self.carried if turn else 0 for turn in state["turn"]]
+
+    def _plan(self, state: State) -> None:
+        """Decide what the next evaluation of clips takes over."""
+        steps, at, x = state["steps"][0], state["at"][0], state["x"]
+        time = self.parts.times(replace(self.usual, steps=steps))[at]
+        noisy = NOISE * state["noisy"] >= time
+        now, fps = x.new_full((len(x),), time), self.parts.fps(self.usual, len(x))
+        look = partial(self.parts.net.look, x, now, fps, self.usual.size, noisy)
+        state["cache"] = caching.decide(
+            self.usual.caching, state["cache"], look, time, noisy, at + 1 == steps
+        )
 
     def _queue(self, state: State) -> None:
         """Fill queues with clips; then they are moved until the first group is there."""
@@ -240,7 +273,7 @@ class LiveOpenSora:
     def _times(self, cut: Diagonal) -> tuple[Tensor, Tensor]:
         return fifo.times(cut, rflow.ratio(self.usual.size, cut.window))
 
-    def _velocity(self, state: State) -> Velocities:
+    def _velocity(self, state: State) -> Guided:
         self._read(state["text"])
         led, unled = map(stack, zip(*(self.words[text] for text in state["text"]), strict=True))
         return self.parts.velocity(self.usual, (led, unled), self.split)

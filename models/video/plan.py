@@ -5,12 +5,13 @@ after the other, so that the largest of the three counts. What operators hold at
 tests compare it with what they really hold.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from torch import nn
 
 from riverrun.models.video import resolutions
+from riverrun.models.video.caching import BLOCKS
 from riverrun.models.video.config import Config
 from riverrun.models.video.vae import Config as VaeConfig
 
@@ -69,11 +70,38 @@ def sampling(
     Units: `latents` are frames, rows and columns; `rows` of the batch; `item` bytes of a value; `ranks` processes
     have a share of the patches each.
     """
-    f, y, x = latents
-    tokens = rows * f * -(-(-(-y // config.patch) * -(-x // config.patch)) // ranks)
+    tokens = rows * latents[0] * -(-_places(config, latents) // ranks)
     a_value = max((4 + 2 * config.ratio) * item, 6 * item + 26, 16 * item if ranks > 1 else 0)
     words = (captions + rows) * 4 * config.depth * config.tokens * config.width * item
     return round(MARGIN * (tokens * config.width * a_value + words))
+
+
+def remembered(
+    config: Config,
+    latents: tuple[int, int, int],
+    clips: int,
+    kept: Collection[str],
+    branches: int,
+    item: int,
+    ranks: int = 1,
+) -> int:
+    """Bytes of features that evaluations of `clips` take over: see caching.Caching.kept.
+
+    They are there three times where they are computed anew: as before, block by block, and put together.
+    Units: as in `sampling`; `branches` of guidance.
+    """
+    places = _places(config, latents)
+    share = -(-places // ranks)
+    attention = sum(config.depth * (2 if kind == "cross" else 1) for kind in kept if kind != BLOCKS)
+    whole = branches * share + places if BLOCKS in kept else 0  # what they add, and their input
+    held = 3 * (whole + attention * branches * share)
+    return round(MARGIN * clips * latents[0] * held * config.width * item)
+
+
+def _places(config: Config, latents: tuple[int, int, int]) -> int:
+    """Patches of a latent frame."""
+    _, y, x = latents
+    return -(-y // config.patch) * -(-x // config.patch)
 
 
 def decoding(config: VaeConfig, frames: int, size: tuple[int, int], item: int) -> int:

@@ -110,17 +110,18 @@ class ByRow:
         noisy: Tensor | None = None,
         reuse: "Reuse | None" = None,
     ) -> tuple[Tensor, None]:
-        """As STDiT3 without a timeline. Raises ValueError for features that are of all rows."""
-        if reuse:
-            raise ValueError("features of all rows are taken over or left, expected none row by row")
+        """As STDiT3 without a timeline."""
         rows = [slice(i, i + 1) for i in range(len(x))]
+        alone = [reuse and reuse.row(i) for i in range(len(x))]
         made = [
             self.net(
                 x[row], time[row], {name: value[row] for name, value in caption.items()}, fps[row], size,
-                None if noisy is None else noisy[row],
+                None if noisy is None else noisy[row], reuse=own,
             )[0]
-            for row in rows
+            for row, own in zip(rows, alone, strict=True)
         ]  # fmt: skip
+        if reuse:
+            reuse.join([own for own in alone if own])
         return torch.cat(made), None
 
 

@@ -176,6 +176,19 @@ async def test_a_published_network_is_served_at_the_resolution_of_a_preset() -> 
         assert hub.fits["published"] == {"preset": "144p"}
 
 
+async def test_a_published_network_is_served_with_the_caching_of_a_preset() -> None:
+    settings = {"compute": {"presets": {"published": "144p-teacache-slow"}}}
+    async with server({"published": LiveOpenSora(parts(), USUAL)}, **settings) as (at, hub):
+        assert hub.specs["published"].modes == ("loop",)
+        asked: dict[str, Any] = {"prompt": "a calm sea", "seconds": 0.5, "steps": 3}
+        async with call(at, model="published", format="rgb", request=asked) as peer:
+            await watch(peer)
+        assert seen(peer, (144, 256)).shape == (12, 144, 256, 3)
+        async with dial(at) as peer:
+            await peer.say(wire.Open("published", request={**asked, "mode": "fifo"}, format="rgb"))
+            assert "fifo with caching, expected loop" in (await peer.until("error"))["error"]["message"]
+
+
 @pytest.mark.parametrize(("live", "ahead"), [(None, 3), (1.0, 12)])
 async def test_no_more_is_made_than_a_lead_ahead_of_what_was_seen(
     at: At, live: float | None, ahead: int

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from riverrun.models import InvalidRequest
+from riverrun.models.video.caching import PAB246
 from riverrun.models.video.clips import OpenSora, Request
 from riverrun.models.video.text import Read
 from riverrun.models.video.vae import VideoVae, draws
@@ -95,6 +96,8 @@ def test_guidance_is_split_where_memory_is_short(parts: OpenSora) -> None:
         parts.plan(long, split.more - 1)
     with pytest.raises(InvalidRequest, match="split guidance"):
         parts.plan(replace(long, split=False), split.more)
+    with pytest.raises(InvalidRequest, match="this would fit: no caching"):
+        parts.plan(replace(long, caching=PAB246), split.more)
     with pytest.raises(InvalidRequest, match="nothing smaller would fit"):
         list(parts.generate(long, free=1))
     with pytest.raises(InvalidRequest, match="the text encoder takes 9.0 GiB .* choose another device"):

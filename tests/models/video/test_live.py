@@ -17,6 +17,7 @@ from riverrun.models.picture import pictured
 from riverrun.models.shown import Shown
 from riverrun.models.state import leaves
 from riverrun.models.video import clips, rflow
+from riverrun.models.video.caching import BRANCHES, PAB246, PIECES, Caching, teacache
 from riverrun.models.video.clips import OpenSora, Request
 from riverrun.models.video.fifo import Diagonal
 from riverrun.models.video.live import LiveOpenSora
@@ -31,6 +32,15 @@ from tests.models.video.test_vae import SMALL
 HOP = 9
 USUAL = Request("-", frames=18, size=(17, 24), steps=2, carried=3, align=3)
 SEA, STORM = "a calm sea", "a storm"
+CACHED = {
+    "pyramid": replace(PAB246, window=(0.0, 1000.0)),
+    "residuals": Caching(0.5),
+    "both": replace(PAB246, delta=0.3, window=(0.0, 1000.0)),
+}
+IDLE = {
+    "a change that is always more": Caching(1e-30),
+    "a window that is never met": Caching(0.0, cross=6, window=(-2.0, -1.0)),
+}
 Pictures = NDArray[np.uint8]
 
 
@@ -68,6 +78,60 @@ def test_it_keeps_the_promises(strength: float) -> None:
     ]
     report = check_stream(LiveOpenSora(parts(), replace(USUAL, strength=strength)), requests)
     assert report.max_difference < 1.01 / 255 and report.resumed == 0 and report.batch > 1
+
+
+@pytest.mark.parametrize(("name", "strength"), [("pyramid", 6.0), ("residuals", 0.0), ("both", 6.0)])
+def test_with_caching_it_keeps_them(name: str, strength: float) -> None:
+    picture = pictured(np.full((16, 24, 3), 90, np.uint8))
+    requests = [Shown(SEA, 1.1), Shown(STORM, 0.8, seed=1, picture=picture), Shown(SEA, 0.7, seed=2)]
+    usual = replace(USUAL, strength=strength, steps=6, caching=CACHED[name])
+    report = check_stream(LiveOpenSora(parts(), usual), requests)
+    assert report.max_difference < 1.01 / 255 and report.resumed == 0 and report.batch > 1
+
+
+@pytest.mark.parametrize("name", IDLE)
+def test_where_nothing_is_taken_over_it_is_as_without_caching(name: str) -> None:
+    usual, asked = replace(USUAL, steps=5), Shown(SEA, 1.5)
+    plain, _ = show(LiveOpenSora(parts(), usual), asked)
+    made, _ = show(LiveOpenSora(parts(), replace(usual, caching=IDLE[name])), asked)
+    np.testing.assert_array_equal(made, plain)
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_loop_with_caching_is_the_clips_with_it(split: bool) -> None:
+    request = replace(USUAL, prompt=SEA, loops=2, steps=6, caching=CACHED["both"], split=split)
+    whole, plain = (
+        np.concatenate([clips.shown(part) for part in parts().generate(asked)])
+        for asked in (request, replace(request, caching=Caching()))
+    )
+    made, _ = show(LiveOpenSora(parts(), replace(request, prompt="-", loops=1)), Shown(SEA, len(whole) / 24))
+    assert near(made, whole) and not near(made, plain)
+
+
+@pytest.mark.parametrize("name", CACHED)
+def test_a_clip_takes_nothing_over_from_the_one_before(name: str) -> None:
+    """Its first evaluation is computed, what is remembered is forgotten after the last, and counts go on."""
+    model = LiveOpenSora(parts(), replace(USUAL, steps=6, caching=CACHED[name]))
+    state, plans = model.open(Shown(SEA)), list[list[str]]()
+    with torch.inference_mode():
+        while state["turn"][0] < 2:
+            flows = state["phase"] == ["flow"]
+            plans += [state["cache"]["plan"][0]] if flows else []
+            _, state = model.step([None], state)
+            cache = state["cache"]
+            held = [cache["seen"], *(value for branch in BRANCHES for value in cache[branch].values())]
+            if state["phase"] != ["flow"]:
+                assert not any(value.numel() for value in held) and cache["age"] == [[0, 0, 0]]
+    assert all(plans[6 * k] == plans[6 * k + 5] == [] for k in range(2))
+    told = [piece for plan in plans for piece in plan]
+    assert told and cache["counts"] == [{"evaluations": 12} | {piece: told.count(piece) for piece in PIECES}]
+
+
+def test_there_is_no_caching_in_fifo() -> None:
+    model = LiveOpenSora(parts(), replace(USUAL, caching=Caching(0.5)))
+    assert model.spec.modes == ("loop",)
+    with pytest.raises(InvalidRequest, match="mode is fifo with caching, expected loop, or no caching"):
+        model.open(Shown(SEA, mode="fifo"))
 
 
 @pytest.mark.parametrize("seed", [4, 2**63 - 2])
@@ -185,12 +249,19 @@ def test_as_many_sessions_step_together_as_there_is_memory_for() -> None:
     assert [LiveOpenSora(parts(), long, n * one.more).spec.max_batch for n in (1, 2, 8)] == [1, 2, 4]
     tight = LiveOpenSora(parts(), long, one.more - 1)
     assert tight.split and tight.spec.max_batch == 1
+    cached = replace(long, caching=PAB246)
+    most = parts().plan(cached).more
+    assert [LiveOpenSora(parts(), cached, free).spec.max_batch for free in (most, 4 * one.more)] == [1, 1]
 
 
 def test_presets_are_resolutions(model: LiveOpenSora) -> None:
     assert model.spec.gives[0].size == (16, 24) and model.spec.modes == ("loop", "fifo")
     large = model.at("360p")
     assert large.spec.gives[0].size == (360, 640) and large.usual.frames == USUAL.frames
+    cached = model.at("240p-teacache-slow")
+    assert (
+        cached.usual == replace(USUAL, size=(240, 426), caching=teacache(0.1)) and "720p-pab" in model.presets
+    )
     assert LiveOpenSora(parts(), replace(USUAL, fps=29.97)).spec.gives[0].rate == pytest.approx(29.97)
 
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from riverrun.models.video.plan import decoding, sampling, weights
+from riverrun.models.video import caching, rflow
+from riverrun.models.video.caching import BRANCHES, PAB246, Caching
+from riverrun.models.video.plan import decoding, remembered, sampling, weights
 from riverrun.models.video.stdit3 import STDiT3
 from riverrun.models.video.temporal import TemporalConfig
 from riverrun.models.video.vae import Config, SpatialConfig, VideoVae
@@ -29,6 +31,24 @@ def test_an_evaluation_holds_what_is_planned(
 
     planned, held = sampling(config, latents, 2, 2, dtype.itemsize), peak(run)
     assert held < planned < 1.4 * held
+
+
+@pytest.mark.parametrize("setting", [replace(PAB246, window=(0.0, 1000.0)), Caching(1e-30)])
+@pytest.mark.parametrize("split", [False, True])
+def test_evaluations_that_take_over_from_others_hold_what_is_planned(setting: Caching, split: bool) -> None:
+    config, latents, size = replace(WIDE, ratio=4.0), (3, 16, 18), (128.0, 144.0)
+    net, fps, item = STDiT3(config).eval().requires_grad_(False), torch.full((1,), 24.0), 4
+
+    def run() -> None:
+        told = net.read(drawn(1, 6, 12)), net.read(drawn(1, 6, 12, seed=2))
+        velocity = rflow.guided(rflow.ByRow(net) if split else net, *told, fps, size)
+        x, times = drawn(1, 4, *latents), rflow.grid(14)
+        caching.sample(setting, net, velocity, x, times, lambda _: x, fps, size, BRANCHES)
+
+    planned = sampling(config, latents, 1 if split else 2, 2, item)
+    planned += remembered(config, latents, 1, setting.kept, 2, item)
+    held = peak(run)
+    assert held < planned < 1.5 * held
 
 
 @pytest.mark.parametrize("channels", [(8, 16, 32), (16, 16, 32), (8, 32, 32)])

@@ -42,7 +42,8 @@ class Shot:
 
     `image` is the first picture, `[y, x, 3]`, `then` what is to be seen later, `guidance` 1 for none. Of `references`,
     files of pictures or videos, `strategy` says what they become, and `edit` how far they are changed, 0 to 1. In
-    `mode` "loop" or "fifo" a clip of `frames` goes on for `seconds`, clip by clip or frame by frame.
+    `mode` "loop" or "fifo" a clip of `frames` goes on for `seconds`, clip by clip or frame by frame. With `caching`
+    "pab", "teacache-slow" or "teacache-fast" a clip is made sooner and not quite the same; in fifo there is none.
     Units: `frames` a number, or a length such as "2s"; `fps` frames a second; `size` height and width in pixels.
     """
 
@@ -63,6 +64,7 @@ class Shot:
     motion: float | None = None
     camera: str | None = None
     mode: str | None = None
+    caching: str | None = None
 
     @property
     def told(self) -> dict[str, Any]:
@@ -152,7 +154,9 @@ class Lite:
 class Published:
     """A published Open-Sora 1.2 checkpoint, in its folder: clips that go on from each other, or shows without end."""
 
-    both = ("frames", "fps", "size", "steps", "guidance", "negative", "aesthetic", "motion", "camera")
+    both = (
+        "frames", "fps", "size", "steps", "guidance", "negative", "aesthetic", "motion", "camera", "caching",
+    )  # fmt: skip
     clips = (*both, "loops", "references", "strategy", "edit")
     live = (*both, "seconds", "then", "image", "mode")
 
@@ -199,7 +203,7 @@ class Published:
     def _request(self, prompt: str, shot: Shot, seed: int) -> "tuple[Request, Sequence[str]]":
         """What is asked for, and the references; both may be told at the end of a prompt, too."""
         from riverrun.models.errors import InvalidRequest
-        from riverrun.models.video import prompts, resolutions
+        from riverrun.models.video import caching, prompts, resolutions
         from riverrun.models.video.clips import Request
 
         told, asked = prompts.options(prompt), shot.only(self.live if shot.mode else self.clips)
@@ -211,6 +215,8 @@ class Published:
             asked["strength"] = scale - 1
         if "frames" in asked:
             asked["frames"] = resolutions.frames(asked["frames"])
+        if "caching" in asked:
+            asked["caching"] = caching.named(asked["caching"])
         return Request(told.text, seed=seed, **{"strategy": told.strategy, **asked}), references
 
 

@@ -93,6 +93,12 @@ def video(
             help="Go on for so many seconds, and follow --then: loop, clip by clip, or fifo, frame by frame."
         ),
     ] = None,
+    caching: Annotated[
+        str | None,
+        typer.Option(
+            help="Sooner, and not quite the same: pab, teacache-slow or teacache-fast. Not in --mode fifo."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there.")] = False,
 ) -> None:
     """Show a prompt: pictures as they are made, in a file or a pipe (`| ffplay -`)."""
@@ -104,7 +110,7 @@ def video(
         image=None if image is None else picture(image), steps=steps, frames=frames, fps=fps,
         size=pixels(resolution, aspect, size), guidance=guidance, negative=negative, loops=loops,
         references=reference or None, strategy=strategy, edit=edit, aesthetic=aesthetic, motion=motion, camera=camera,
-        mode=mode,
+        mode=mode, caching=caching,
     )  # fmt: skip
     projector = Projector(model, device=device, half=half, seed=seed)
     made = projector.file(prompt, out, shot, force=force, tell=tell)

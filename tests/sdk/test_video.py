@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import av
@@ -15,7 +14,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
 
 import riverrun
 from riverrun import models
@@ -23,15 +21,9 @@ from riverrun.cli import main
 from riverrun.media import picture as seen
 from riverrun.media import settings_of
 from riverrun.models.shown import Shown
-from riverrun.models.video import clips
 from riverrun.models.video.lite import save
-from riverrun.models.video.published import LATER, load_vae
-from riverrun.models.video.vae import VideoVae
+from tests.models.video import folders
 from tests.models.video.shows import net
-from tests.models.video.small import SMALL as TRANSFORMER
-from tests.models.video.small import small, stirred
-from tests.models.video.test_text import tokenizer
-from tests.models.video.test_vae import SMALL as AUTOENCODER
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPT = "a calm sea"
@@ -74,26 +66,12 @@ def lite(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights of a tiny Open-Sora 1.2, laid out as published."""
-    from transformers import T5Config, T5EncoderModel
-
-    folder = tmp_path_factory.mktemp("opensora")
-    for name in clips.PARTS:
-        (folder / name).mkdir()
-    config = {LATER[ours]: getattr(TRANSFORMER, ours) for ours in LATER}
-    (folder / "transformer" / "config.json").write_text(json.dumps(config))
-    save_file(small().state_dict(), folder / "transformer" / "model.safetensors")
-    save_file(stirred(VideoVae(AUTOENCODER)).state_dict(), folder / "vae" / "model.safetensors")
-    text = folder / "text_encoder"
-    tokenizer(text, ["<pad>", "</s>", "<unk>", "a", "calm", "sea", "storm"], "</s>")
-    shape = T5Config(vocab_size=7, d_model=TRANSFORMER.text, d_kv=6, d_ff=16, num_layers=1, num_heads=2)
-    torch.manual_seed(0)
-    T5EncoderModel(shape).save_pretrained(str(text))
-    return folder
+    return folders.write(tmp_path_factory.mktemp("opensora"))
 
 
 @pytest.fixture
 def opensora(published: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(clips, "load_vae", partial(load_vae, shape=AUTOENCODER))
+    folders.readable(monkeypatch)
     return str(published)
 
 
@@ -167,6 +145,16 @@ def test_a_published_model_goes_on_without_end(opensora: str, tmp_path: Path) ->
         long = ("--mode", mode, "--frames", "18", "--image", first, "-o", out)
         assert call("video", PROMPT, "--model", opensora, *told, *more, *long) == 0
         assert frames(out) == (20, (16, 24), 20.0)
+
+
+def test_a_published_model_is_sooner_with_caching(opensora: str, tmp_path: Path) -> None:
+    told = ("--size", "16x24", "--frames", "18", "--caching", "teacache-fast", "--steps", "4")
+    for name, more in (("clip", ()), ("loop", ("--mode", "loop", "--seconds", "1"))):
+        out = tmp_path / f"{name}.mp4"
+        assert call("video", PROMPT, "--model", opensora, *told, *more, "-o", out) == 0
+        settings = settings_of(out)
+        assert settings and settings["caching"] == "teacache-fast"
+        assert frames(out)[0] == (24 if more else 18)
 
 
 def test_a_published_folder_is_a_stream_that_reads_what_is_asked_for(opensora: str) -> None:
@@ -246,6 +234,8 @@ def test_two_processes_make_together_what_one_makes(
         (["--reference", "broken.png"], "broken.png is"),
         (["--reference", "large.png"], "large.png has 5000 x 4200 pixels, the limit is 20000000"),
         (["--reference", "a.png", "--reference", "a.png", "--reference", "a.png"], "there are 3 references"),
+        (["--caching", "all"], "caching is 'all', expected one of pab, teacache-slow, teacache-fast"),
+        ([*LIVE, "--mode", "fifo", "--caching", "pab"], "mode is fifo with caching, expected loop"),
         (["--aspect", "9:16", "--size", "16x24"], "leave one out"),
     ],
 )
@@ -281,6 +271,7 @@ def test_what_a_small_model_does_not_know_is_refused(
 ) -> None:
     for extra, words in (
         (["--guidance", "5"], "guidance is given, and this model does not know it, but seconds, then, image"),
+        (["--caching", "pab"], "caching is given, and this model does not know it"),
         (["--half"], "half is for published checkpoints"),
     ):
         assert call("video", "a ball", "--model", lite, "-o", tmp_path / "clip.mp4", *extra) == 1

@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,10 +14,14 @@ import numpy as np
 import pytest
 from aiortc import RTCRtpSender
 
+from riverrun import models
 from riverrun.models.contract import StreamModel
+from riverrun.models.video import live
 from riverrun.streaming.hub import Hub
 from riverrun.streaming.show import Show
 from tests.models.toys import Painter, Smooth
+from tests.models.video import folders
+from tests.models.video.test_live import USUAL
 from tests.streaming import calling
 from tests.streaming.calling import SDP, Caller, loopback
 from tests.streaming.lines import freed
@@ -33,8 +39,8 @@ At = tuple[str, Hub]
 
 @pytest.fixture
 async def at() -> AsyncIterator[At]:
-    models: dict[str, StreamModel] = {"painter": Painter((96, 96), hop=3), "smooth": Smooth()}
-    async with server(models, webrtc=LOCAL, streams={"resume": 1}) as found:
+    toys: dict[str, StreamModel] = {"painter": Painter((96, 96), hop=3), "smooth": Smooth()}
+    async with server(toys, webrtc=LOCAL, streams={"resume": 1}) as found:
         yield found
 
 
@@ -44,8 +50,10 @@ class Viewer(Caller):
     def __init__(self, at: str, client: httpx.AsyncClient) -> None:
         super().__init__(at, client)
         self.seen: list[tuple[float, float, str]] = []
+        self.sizes: set[tuple[int, int]] = set()  # rows and columns
 
     def _take(self, frame: Any) -> None:
+        self.sizes.add((frame.height, frame.width))
         self.seen.append((time.monotonic(), frame.time, colour(frame.to_ndarray(format="rgb24"))))
 
     def colours(self) -> list[str]:
@@ -71,11 +79,11 @@ async def viewer(at: str, codec: str = "VP8", talks: bool = True) -> AsyncIterat
 
 
 @asynccontextmanager
-async def watching(at: str, codec: str = "VP8", **values: Any) -> AsyncIterator[Viewer]:
+async def watching(at: str, codec: str = "VP8", rate: int = 12, **values: Any) -> AsyncIterator[Viewer]:
     async with viewer(at, codec) as peer:
         await peer.duplex(**{"model": "painter", "request": {"prompt": "a red ball"}, **values})
         opened = await peer.told_of("opened", WAIT)
-        assert opened["rate"] == 12
+        assert opened["rate"] == rate
         yield peer
 
 
@@ -144,6 +152,36 @@ async def test_many_watch_what_a_call_or_a_websocket_shows(at: At) -> None:
             await until(lambda: len(other.seen) > 3)
             assert other.colours() == ["blue"]
     await freed(at[1], tasks, WAIT)
+
+
+@pytest.mark.parametrize(("mode", "steps", "codec"), [("loop", 2, "VP8"), ("fifo", 9, "H264")])
+async def test_a_published_folder_is_called_told_another_prompt_and_watched_by_others(
+    mode: str, steps: int, codec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first clip is of 27 pictures, each further one of 18 more; in fifo 9 come at a time."""
+    folders.readable(monkeypatch)
+    monkeypatch.setattr(live, "usual", lambda parts: replace(USUAL, frames=27, size=(64, 96)))
+    model = models.load(str(folders.write(tmp_path)))
+    request = {"prompt": "a calm sea", "mode": mode, "steps": steps}
+    async with server({"opensora": model}, webrtc=LOCAL) as at:
+        tasks = asyncio.all_tasks()
+        asked = {"model": "opensora", "request": request, "stream": "studio"}
+        async with watching(at[0], codec, 24, **asked) as peer, viewer(at[0], talks=False) as other:
+            shown = await peer.told_of("shown", WAIT)
+            assert (shown["prompt"], shown["tick"]) == (0, 0)
+            assert (await other.post("/v1/whep/studio")).status_code == 201
+            await until(lambda: len(peer.seen) > 6 and len(other.seen) > 6)
+            peer.say("update", request={"prompt": "a storm"}, id="a")
+            assert (await peer.told_of("updated", WAIT))["id"] == "a"
+            shown = await peer.told_of("shown", WAIT)
+            assert (shown["id"], shown["prompt"]) == ("a", 1) and shown["tick"] > 0
+            assert shown["tick"] % (18 if mode == "loop" else 9) == (9 if mode == "loop" else 0)
+            peer.say("update", request={"prompt": "a storm", "mode": "causal"}, id="b")
+            assert (await peer.told_of("error", WAIT))["id"] == "b"
+            peer.say("finish")
+            assert (await peer.told_of("ended", WAIT))["reason"] == "finished"
+        assert peer.sizes == other.sizes == {(64, 96)}
+        await freed(at[1], tasks, WAIT)
 
 
 async def test_pictures_are_not_sent_to_who_wants_sound_nor_taken(at: At) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from riverrun.models.layers.modulation import modulate
 from riverrun.models.state import State
@@ -93,6 +94,7 @@ class STDiT3(nn.Module):
         timeline: Timeline | None = None,
         reuse: Reuse | None = None,
         shares: "Shares | None" = None,
+        recompute: bool = False,
     ) -> tuple[Tensor, Memory | None]:
         """What comes of x, in float32: velocities towards the data, and with `sigma` as many channels more.
 
@@ -101,7 +103,8 @@ class STDiT3(nn.Module):
         known: they have time 0, and are normed twice in the end, as published. Without a `timeline` frames follow
         each other and see all others; one that says `remember` gives a memory of these frames, too. `reuse` is what
         is taken over from calls before, and left to the next: nothing. With `shares` this process computes some of the
-        patches, and others the rest.
+        patches, and others the rest. With `recompute` what blocks hold is not kept for derivatives, but made again:
+        a third more time, and a twentieth of the memory.
         Shapes: x `[b, c, f, y, x]`, time `[b]` or `[b, f]`, fps `[b]`, noisy `[b, f]` -> `[b, out, f, y, x]`.
         Raises ValueError for a timeline of other frames, or one to be remembered of frames that are not computed.
         """
@@ -112,7 +115,15 @@ class STDiT3(nn.Module):
         if reuse.plan and timeline and timeline.remember:
             raise ValueError(f"frames are to be remembered and {reuse.plan} taken over, expected nothing")
         lane = Lane.of(timeline, f, self.rope, h)
-        run = partial(self.pairs, six=six, words=spread(caption), lane=lane, reuse=reuse, attend=attend)
+        run = partial(
+            self.pairs,
+            six=six,
+            words=spread(caption),
+            lane=lane,
+            reuse=reuse,
+            attend=attend,
+            recompute=recompute,
+        )
         made = self.final_layer(reuse.blocks(h, run), now, known, noisy)
         made = unpatch(shares.join(made) if shares else made, rows, self.config.patch)
         return made[..., :y, :w].float(), lane.memory(len(x))
@@ -125,10 +136,18 @@ class STDiT3(nn.Module):
         return h + self.places(rows, h.shape[2] // rows, size).to(h), rows
 
     def pairs(
-        self, h: Tensor, six: Tensor, words: list[Words], lane: Lane, reuse: Reuse, attend: Attend
+        self,
+        h: Tensor,
+        six: Tensor,
+        words: list[Words],
+        lane: Lane,
+        reuse: Reuse,
+        attend: Attend,
+        recompute: bool = False,
     ) -> Tensor:
         """What the blocks make of tokens.  # [b, f, s, d]"""
-        for i, (space, course) in enumerate(zip(self.spatial_blocks, self.temporal_blocks, strict=True)):
+        for i, pair in enumerate(zip(self.spatial_blocks, self.temporal_blocks, strict=True)):
+            space, course = (partial(checkpoint, x, use_reentrant=False) for x in pair) if recompute else pair
             h = space(h, six, words[2 * i], attend, partial(reuse.recall, "spatial"))
             h = course(h, six, words[2 * i + 1], partial(lane.along, i), partial(reuse.recall, "temporal"))
         return h

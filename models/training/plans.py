@@ -1,7 +1,7 @@
 """Plans: what a config file of training says, as a dataclass."""
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -23,6 +23,25 @@ def read(
         return build(kind, arranged(tomllib.loads(config.read_text(encoding="utf-8"))))
     except (OSError, ValueError, ModelError) as error:
         raise ModelError(f"{config} is not a training config: {error}") from error
+
+
+def kind(config: Path, kinds: Mapping[str, T]) -> T:
+    """What a TOML file is a plan of: that of `kinds` whose key it has.
+
+    Raises ModelError if it is missing, no TOML, or has none of these keys or several.
+    """
+    try:
+        told = tomllib.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{config} is not a training config: {error}") from error
+    found = [key for key in kinds if key in told]
+    if len(found) != 1:
+        has = f"the keys {' and '.join(found)}" if found else "neither"
+        raise ModelError(
+            f"{config} is not a training config: it has {has}, expected one of {' and '.join(kinds)},"
+            " which says what is trained"
+        )
+    return kinds[found[0]]
 
 
 def beginning(weights: str | None, base: Path, minutes: float, what: str) -> Path | None:

@@ -290,15 +290,20 @@ def shown(pixels: Tensor) -> NDArray[np.uint8]:
     return made
 
 
+def complete(folder: Path) -> None:
+    """Raise CheckpointError where a folder does not hold those of PARTS."""
+    if missing := [name for name in PARTS if not (folder / name).is_dir()]:
+        told = ", ".join(f"{name} ({PARTS[name]})" for name in missing)
+        raise CheckpointError(f"{folder} holds no folder {told}: put it there, or a link to it")
+
+
 def load(folder: Path, device: str = "cpu", dtype: str = "float32", ranks: int = 1) -> OpenSora:
     """Open-Sora 1.2 from a folder that holds those of PARTS, as published, in each of `ranks` processes.
 
     The text encoder is loaded for every request, and let go of. Raises CheckpointError for what is missing or does
     not fit.
     """
-    if missing := [name for name in PARTS if not (folder / name).is_dir()]:
-        told = ", ".join(f"{name} ({PARTS[name]})" for name in missing)
-        raise CheckpointError(f"{folder} holds no folder {told}: put it there, or a link to it")
+    complete(folder)
     network = load_network(folder / "transformer", "stdit3", device, dtype)
     text, tokens = folder / "text_encoder", network.config.tokens
     autoencoder = load_vae(folder / "vae", device, dtype)

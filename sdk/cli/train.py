@@ -190,10 +190,12 @@ def video(
     fresh: Fresh = False,
     device: Device = None,
 ) -> None:
-    """Train what shows, an autoencoder and then a transformer; called again, it goes on where it stopped."""
-    from riverrun.models.training import showing
+    """Train what shows: from a drawn world, where CONFIG has `sprites`, all of a small model; from clips of your own,
+    where it has `model`, the transformer of a published one. Called again, it goes on where it stopped."""
+    from riverrun.models.training import opensora, plans, showing
 
-    parted(showing, config, minutes, fresh, device)
+    training = plans.kind(config, {"sprites": showing, "model": opensora})
+    parted(training, config, minutes, fresh, device)
 
 
 def parted(training: Any, config: Path, minutes: float | None, fresh: bool, device: str | None) -> None:

@@ -3,6 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -35,6 +36,7 @@ def write(folder: Path) -> Path:
     return folder
 
 
-def readable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have its autoencoder, whose shape no file tells, loaded as the tiny one that it is."""
-    monkeypatch.setattr(clips, "load_vae", partial(load_vae, shape=AUTOENCODER))
+def readable(monkeypatch: pytest.MonkeyPatch, *others: ModuleType) -> None:
+    """Have its autoencoder, whose shape no file tells, loaded by clips and others as the tiny one that it is."""
+    for module in (clips, *others):
+        monkeypatch.setattr(module, "load_vae", partial(load_vae, shape=AUTOENCODER))

@@ -13,7 +13,17 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models.speech.chunks import ChunkDit, logarithm, placed
-from riverrun.models.training.loop import Crew, Optimizer, average, follow, gradients, restore, shared, states
+from riverrun.models.training.loop import (
+    Crew,
+    Optimizer,
+    average,
+    follow,
+    gradients,
+    precision,
+    restore,
+    shared,
+    states,
+)
 
 PARTS = ("model", "average", "optimizer")  # of a course, that are saved
 
@@ -168,7 +178,7 @@ class Course:
 def losses(model: ChunkDit, batch: Batch, recipe: Recipe, folding: bool = False) -> tuple[Tensor, Tensor]:
     """How far the velocity is off, squared, and durations, in logarithms."""
     b, device = len(batch.latents), batch.latents.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.half):
+    with precision(device, recipe.half):
         spoken, known = (torch.rand(2, b, 1, device=device) > torch.tensor(
             [recipe.silent, recipe.unknown], device=device)[:, None, None])  # fmt: skip
         features = model.reader(batch.symbols)

@@ -23,6 +23,7 @@ from riverrun.models.training.loop import (
     average,
     follow,
     gradients,
+    precision,
     restore,
     shared,
     states,
@@ -173,7 +174,7 @@ class Course:
             pulses, _ = model.pulses(pitch, model.pulses.start(batch))
             spectrum, _ = model.listener.spectra(other, model.listener.spectra.start(batch))
             bands = pressed(power(spectrum) @ others)
-        with torch.autocast(sound.device.type, torch.bfloat16, enabled=self.recipe.half):
+        with precision(sound.device, self.recipe.half):
             tokens, _ = model.voice(bands, model.voice.start(batch))
             voice = model.hear(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=sound.device))
             told, _ = model.spectra(content, tone, voice, model.start(batch)["layers"])

@@ -23,6 +23,7 @@ from riverrun.models.training.loop import (
     average,
     follow,
     gradients,
+    precision,
     restore,
     shared,
     states,
@@ -224,7 +225,7 @@ def losses(
 ) -> dict[str, Tensor]:
     """How wrong a listener is about each frame, and the share of phonemes, and of pitches within a quarter tone."""
     batch, config = len(bands), model.config
-    with torch.autocast(bands.device.type, torch.bfloat16, enabled=half):
+    with precision(bands.device, half):
         content, _ = model.content(bands, model.content.start(batch))
         named = model.content.name(content)
         told, _ = model.pitch(low, model.pitch.start(batch))

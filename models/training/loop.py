@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel
 
 from riverrun.models.errors import ModelError
@@ -55,6 +56,17 @@ class Optimizer:
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
         for part, state in zip(self.parts, states, strict=True):
             part.load_state_dict(state)
+
+
+@contextmanager
+def precision(device: torch.device, half: bool) -> Iterator[None]:
+    """With `half`, layers compute in bfloat16.
+
+    On CPUs attention is spelled out then: the fused kernel's way back takes ten times as long in bfloat16 there.
+    """
+    plain = sdpa_kernel(SDPBackend.MATH) if half and device.type == "cpu" else nullcontext()
+    with plain, torch.autocast(device.type, torch.bfloat16, enabled=half):
+        yield
 
 
 class Timed(Protocol):

@@ -13,7 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from riverrun.models.training.loop import Crew, Optimizer, average, follow, gradients, restore, shared, states
+from riverrun.models.training.loop import (
+    Crew,
+    Optimizer,
+    average,
+    follow,
+    gradients,
+    precision,
+    restore,
+    shared,
+    states,
+)
 from riverrun.models.video.pixels import to_pixels
 from riverrun.models.video.vae import VideoVae
 
@@ -62,7 +72,7 @@ class Course:
     def step(self, frames: Tensor, rate: float) -> dict[str, Tensor]:
         """Learn from groups of pictures at a share of the peak rate; give what was measured.  # [b, f, y, x, 3]"""
         pixels = to_pixels(frames)
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.recipe.half):
+        with precision(pixels.device, self.recipe.half):
             if self.still:
                 z = self.model.flat(pixels)
                 nats, made = 0.5 * z.float().square().sum(dim=(1, 2, 3, 4)).mean(), self.model.pictures(z)

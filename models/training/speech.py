@@ -15,7 +15,17 @@ from riverrun.models.layers.spectra import spectra
 from riverrun.models.speech.frames import FrameDecoder
 from riverrun.models.speech.vae import WaveVae, spread
 from riverrun.models.training.adversary import Judges, alike, deceived, judged
-from riverrun.models.training.loop import OTHER, Crew, average, follow, gradients, restore, shared, states
+from riverrun.models.training.loop import (
+    OTHER,
+    Crew,
+    average,
+    follow,
+    gradients,
+    precision,
+    restore,
+    shared,
+    states,
+)
 from riverrun.models.training.losses import Pesq
 from riverrun.models.training.spectral import Spectral
 
@@ -94,12 +104,12 @@ class Course:
 
     def step(self, sound: Tensor, rate: float, judging: bool) -> dict[str, Tensor]:
         """Learn from one batch of sound `[b, t]` at a share of the peak rate; give what was measured."""
-        with self._precision():
+        with precision(self.pressure.device, self.recipe.half):
             raw = self.model.encoder(sound[:, None])
         mean, sigma = spread(raw.float())
         latents = mean + sigma * torch.randn_like(sigma)
         nats = 0.5 * (mean.square() + sigma.square() - 1 - 2 * sigma.log()).sum(1).mean()
-        with self._precision():
+        with precision(self.pressure.device, self.recipe.half):
             made, *other = self._made(latents)
         made.register_hook(lambda slope: slope.nan_to_num(0, 0, 0))
         seen, loss = self._spectra(made, sound)
@@ -123,9 +133,6 @@ class Course:
         self.pressure.add_(0.01 * excess).clamp_(*PRESSURE)
         seen |= {"nats": nats, "weight": self.pressure.exp()}
         return {**seen, "sigma": sigma.detach().mean(), "spread": mean.detach().std(), "norm": norm}
-
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self.pressure.device.type, torch.bfloat16, enabled=self.recipe.half)
 
     def _made(self, latents: Tensor) -> list[Tensor]:
         """Sound of latents, twice where the decoder draws noise: two draws should be no more alike than each and what

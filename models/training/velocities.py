@@ -19,7 +19,7 @@ from riverrun.models.noise import noise
 from riverrun.models.training import buckets, latents
 from riverrun.models.training.buckets import Slot
 from riverrun.models.training.latents import Example, Shelf
-from riverrun.models.training.loop import Crew, average, follow, gradients, restore, shared, states
+from riverrun.models.training.loop import Crew, average, follow, gradients, precision, restore, shared, states
 from riverrun.models.video import masking, rflow
 from riverrun.models.video.resolutions import shift_frames
 from riverrun.models.video.rflow import NOISE, by_frame, mixed, shifted
@@ -133,7 +133,7 @@ def losses(net: STDiT3, batch: Batch, half: bool = False, recompute: bool = Fals
     x = mixed(batch.latents, batch.noise, batch.time)
     if batch.noisy is not None:
         x = torch.where(by_frame(batch.noisy), x, batch.latents)
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
+    with precision(x.device, half):
         caption = net.read(batch.features, batch.mask, batch.silent)
         told = (batch.time, caption, batch.fps, batch.size, batch.noisy)
         velocity = net(x, *told, recompute=recompute)[0][:, : net.config.latent]

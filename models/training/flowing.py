@@ -7,6 +7,7 @@ that it begins as does in two (arXiv 2210.03142).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models.state import State
-from riverrun.models.training.loop import Crew, Optimizer, average, follow, gradients, restore, shared, states
-from riverrun.models.video import causal
+from riverrun.models.training.loop import (
+    Crew,
+    Optimizer,
+    average,
+    follow,
+    gradients,
+    precision,
+    restore,
+    shared,
+    states,
+)
+from riverrun.models.training.world.labels import DEEDS, NAMES
+from riverrun.models.video import causal, lite
+from riverrun.models.video.embedding import padded, unpatch
 from riverrun.models.video.lite import ShowLiteNet
 from riverrun.models.video.rflow import by_frame, shifted
+from riverrun.models.video.stdit3 import STDiT3
 from riverrun.models.video.timeline import Memory
+from riverrun.models.video.words import Vocabulary
 
 CLEAN = 0.5  # share of the chunks before the last that are clean
 PARTS = ("model", "average", "optimizer")  # of a course, that are saved
@@ -34,9 +50,10 @@ class Recipe:
 
     Units: `minutes` of wall clock (or `steps`, whichever ends first); `batch` stories a step and process. Shares of
     stories learn without a caption (`silent`), and with the first latent given (`given`). Where things are the loss
-    weighs 1 + `things`: they cover little of a picture, and most of what is said is about them. With `guidance` other
-    than 1 velocities are learned that go as far beyond those without a caption, of the weights that a run begins with,
-    and all stories have their caption. With `half` layers compute in bfloat16.
+    weighs 1 + `things`: they cover little of a picture, and most of what is said is about them. With `naming` tokens
+    between blocks have to tell what they show, too, as a Namer sees it, which weighs as much beside velocities. With
+    `guidance` other than 1 velocities are learned that go as far beyond those without a caption, of the weights that a
+    run begins with, and all stories have their caption. With `half` layers compute in bfloat16.
     """
 
     minutes: float = 60
@@ -46,6 +63,7 @@ class Recipe:
     silent: float = 0.1
     given: float = 0.15
     things: float = 0.0
+    naming: float = 0.0
     guidance: float = 1.0
     half: bool = False
     ema: float = 0.999
@@ -58,15 +76,15 @@ class Recipe:
 class Reel:
     """Stories to learn from, as many chunks each: latents, and captions of each chunk in several wordings.
 
-    `pictures` are the latents of the first pictures of chunks by themselves, as a stream is given one; `covers` is 1
-    where a latent shows part of a thing, and 0 where there is only background.
-    Shapes: latents `[n, k, c, f, y, x]`, pictures `[n, k, c, y, x]`, float16; covers `[n, k, f, y, x]`, uint8;
+    `pictures` are the latents of the first pictures of chunks by themselves, as a stream is given one; `labels` tell
+    what latents show, as world.labels do: which thing, and what it does, or 0 where there is only background.
+    Shapes: latents `[n, k, c, f, y, x]`, pictures `[n, k, c, y, x]`, float16; labels `[n, k, 2, f, y, x]`, int16;
     captions `[n, k, w, most]`, numbers of words.
     """
 
     latents: Tensor
     pictures: Tensor
-    covers: Tensor
+    labels: Tensor
     captions: Tensor
 
 
@@ -85,15 +103,55 @@ def draws(
             reel, at, first = reels[k], int(i - ends[k]), int(rng.integers(chunks - count + 1))
             wording = int(rng.integers(reel.captions.shape[2]))
             part = slice(first, first + count)
-            row = (reel.latents, reel.pictures, reel.covers, reel.captions[:, :, wording])
+            row = (reel.latents, reel.pictures, reel.labels, reel.captions[:, :, wording])
             rows.append([tensor[at, part] for tensor in row])
-        latents, pictures, covers, captions = (
+        latents, pictures, labels, captions = (
             torch.stack(part).to(device) for part in zip(*rows, strict=True)
         )
         if still:
-            latents, covers = latents[:, :, :, :1], covers[:, :, :1]
+            latents, labels = latents[:, :, :, :1], labels[:, :, :, :1]
         longest = int((captions > 0).sum(-1).max())
-        yield Reel(latents.float(), pictures.float(), covers.float(), captions[..., :longest].long())
+        yield Reel(latents.float(), pictures.float(), labels.long(), captions[..., :longest].long())
+
+
+class Namer(nn.Module):
+    """Asks tokens what their latents show, so that what a caption says is soon bound to where it is seen.
+
+    It is asked for the words of names and verbs as the network that reads captions knows them, so that what is learned
+    of one helps with all others.
+    Source: arXiv 2410.06940, which asks tokens for the features of a pretrained network instead.
+    """
+
+    known: Tensor
+
+    def __init__(self, config: lite.Config) -> None:
+        super().__init__()
+        dit, vocabulary = config.dit, Vocabulary(config.words)
+        self.patch, self.counts = dit.patch, (1 + len(NAMES), 1 + len(DEEDS))
+        texts = ["", *NAMES, "", *(" ".join(deed) for deed in DEEDS)]
+        known = torch.zeros(len(texts), len(config.words) + 1)  # shares of words
+        for row, text in zip(known, texts, strict=True):
+            words = [number for word in text.split() if (number := vocabulary.known(word))]
+            row[words] = 1 / max(1, len(words))
+        self.register_buffer("known", known, persistent=False)
+        self.norm, self.cells = nn.LayerNorm(dit.width), nn.Linear(dit.width, dit.patch**2 * dit.text)
+        self.own = nn.Parameter(torch.zeros(len(texts), dit.text))  # beside the words
+
+    def forward(self, words: Tensor, tokens: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+        """How unlikely the labels are to it, nats.
+
+        Shapes: features of words `[w, text]`, tokens `[b, f, s, d]`, labels `[b, 2, f, y, x]`, weight `[b, f, y, x]`.
+        """
+        padded_ = padded(labels, self.patch)
+        cells = unpatch(self.cells(self.norm(tokens)), padded_.shape[3] // self.patch, self.patch)
+        cells = cells[..., : labels.shape[3], : labels.shape[4]]
+        kinds = (self.own + self.known @ words).split(self.counts)
+        logits = [torch.einsum("bdfyx,kd->bkfyx", cells, kind) / kind.shape[1] ** 0.5 for kind in kinds]
+        off = [
+            cross_entropy(found.float(), right, reduction="none")
+            for found, right in zip(logits, labels.unbind(1), strict=True)
+        ]
+        return (torch.stack(off).sum(0) * weight).sum() / weight.sum()
 
 
 class Course:
@@ -103,11 +161,13 @@ class Course:
         self.model, self.recipe, self.crew = shared(model.to(crew.device), crew).train(), recipe, crew
         self.model.vae.eval().requires_grad_(False)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
-        self.learned = torch.nn.ModuleList([self.model.text, self.model.dit])
+        self.namer = shared(Namer(model.config).to(crew.device), crew) if recipe.naming else None
+        parts = (self.model.text, self.model.dit, self.namer)
+        self.learned = nn.ModuleList([part for part in parts if part is not None])
         self.optimizer = Optimizer(self.learned, recipe.rate)
         guided = recipe.guidance != 1
         self.teacher = deepcopy(self.model).eval().requires_grad_(False) if guided else None
-        self.parts = (*PARTS, "teacher") if guided else PARTS
+        self.parts = (*PARTS, *(["teacher"] if guided else []), *(["namer"] if self.namer else []))
 
     def state(self) -> dict[str, Any]:
         """What resuming needs."""
@@ -119,22 +179,25 @@ class Course:
 
     def step(self, batch: Reel, rate: float) -> dict[str, Tensor]:
         """Learn from a batch at a share of the peak rate; give what was measured."""
-        first, later = losses(self.model, batch, self.recipe, self.teacher)
-        found = [loss for loss in (first, later) if loss is not None]
-        torch.stack(found).sum().backward()
+        found = losses(self.model, batch, self.recipe, self.teacher, self.namer)
+        weights = {"naming": self.recipe.naming}
+        torch.stack([weights.get(name, 1.0) * loss for name, loss in found.items()]).sum().backward()
         average(gradients(self.learned), self.crew)
         norm = torch.nn.utils.clip_grad_norm_(self.learned.parameters(), 1.0)
         self.optimizer.step(self.recipe.rate * rate)
         self.learned.zero_grad(set_to_none=True)
         self.average.update_parameters(self.model)
-        seen = {"first": first, "later": later, "norm": norm}
-        return {name: value.detach() for name, value in seen.items() if value is not None}
+        return {name: value.detach() for name, value in {**found, "norm": norm}.items()}
 
 
 def losses(
-    model: ShowLiteNet, batch: Reel, recipe: Recipe, teacher: ShowLiteNet | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """How far velocities are off, squared: of first chunks, and of those after others, if any.
+    model: ShowLiteNet,
+    batch: Reel,
+    recipe: Recipe,
+    teacher: ShowLiteNet | None = None,
+    namer: Namer | None = None,
+) -> dict[str, Tensor]:
+    """How far velocities are off, squared: of first chunks, and of those after others, if any; and how a namer fares.
 
     Off from the way to the data or, with a `teacher`, from its velocities with the recipe's guidance.
     """
@@ -145,24 +208,40 @@ def losses(
     silent = torch.rand(b, device=device) < recipe.silent * (teacher is None)
     given = torch.rand(b, device=device) < recipe.given
     common = torch.randn_like(batch.latents[:, 0, :, :1])
-    found = list[Tensor]()
+    found, named = list[Tensor](), list[Tensor]()
     for k in range(chunks):
-        clean, captions = batch.latents[:, k], batch.captions[:, k]
+        clean, captions, labels = batch.latents[:, k], batch.captions[:, k], batch.labels[:, k]
         each = _times(model.config.shift, given, frames, first=k == 0, last=k == chunks - 1)
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.half):
+        with precision(device, recipe.half), watched(model.dit) as seen:
             noise = model.noise(torch.randn_like(clean), common)
             x, target = torch.lerp(clean, noise, by_frame(each)), clean - noise
             if k == 0:
                 x[given, :, 0] = batch.pictures[given, 0]
             velocity, fresh = model.velocity(x, each, model.read(captions, silent), past, remember=True)
             past = causal.commit(past, _there(fresh), model.config.window)
+            weight = 1 + recipe.things * (labels[:, 0] > 0)
+            if namer:
+                named.append(namer(model.text.embed.weight, seen[-1], labels, weight))
             if teacher:
                 target, fresh = _guided(teacher, recipe.guidance, x, each, captions, known)
                 known = causal.commit(known, fresh, model.config.window)
         off = (velocity.float() - target.float()).square().mean(1)
-        weight = (1 + recipe.things * batch.covers[:, k]) * by_frame(each > 0)[:, 0]
+        weight = weight * by_frame(each > 0)[:, 0]
         found.append((off * weight).sum() / weight.sum().clamp_min(1))
-    return found[0], torch.stack(found[1:]).mean() if found[1:] else None
+    told = {"first": found[:1], "later": found[1:], "naming": named}
+    return {name: torch.stack(rows).mean() for name, rows in told.items() if rows}
+
+
+@contextmanager
+def watched(dit: STDiT3) -> Iterator[list[Tensor]]:
+    """The tokens between the first half of the blocks and the second, of each call.  # [b, f, s, d]"""
+    seen = list[Tensor]()
+    middle = dit.temporal_blocks[(dit.config.depth - 1) // 2]
+    handle = middle.register_forward_hook(lambda block, inputs, made: seen.append(made))
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 def _times(shift: float, given: Tensor, frames: int, first: bool, last: bool) -> Tensor:

@@ -8,18 +8,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import adaptive_max_pool2d, pad
+from torch.nn.functional import pad
 
 from riverrun.models import checkpoint
 from riverrun.models.training.flowing import Reel
 from riverrun.models.training.loop import OTHER, Crew
 from riverrun.models.training.world import sprites
 from riverrun.models.training.world.captions import caption
+from riverrun.models.training.world.labels import Labeler
 from riverrun.models.training.world.render import Renderer
 from riverrun.models.training.world.scenes import Story, draw_story
 from riverrun.models.video.lite import ShowLiteNet
 from riverrun.models.video.pixels import to_pixels
-from riverrun.models.video.vae import VideoVae
+from riverrun.models.video.vae import Config, VideoVae
 from riverrun.models.video.words import Vocabulary
 
 Frames = NDArray[np.uint8]
@@ -27,7 +28,6 @@ Times = NDArray[np.float64]
 LATEST = 3.0  # seconds into a story at which it is looked at first
 WORDINGS = 3  # captions of each scene
 REEL = 64  # stories in a file
-UNLIKE = 12  # of 255, that a thing differs from what is behind it
 
 
 class Groups(torch.utils.data.IterableDataset[Frames]):
@@ -71,7 +71,7 @@ def reel(net: ShowLiteNet, bank: sprites.Bank, seeds: Sequence[int], chunks: int
     """Stories as the transformer learns them."""
     config, words = net.config, Vocabulary(net.config.words)
     hop, rate = config.vae.group, config.rate
-    latents, pictures, covers, captions = (
+    latents, pictures, shown, captions = (
         [],
         [],
         [],
@@ -83,7 +83,7 @@ def reel(net: ShowLiteNet, bank: sprites.Bank, seeds: Sequence[int], chunks: int
         times = start + np.arange(chunks * hop) / rate
         frames = Renderer(story, bank, config.size[0]).frames(times)
         latents.append(encoded(net.vae, frames, hop))
-        covers.append(covered(story, bank, frames, times, net.vae))
+        shown.append(labels(story, bank, times, config.vae, config.size))
         pictures.append(encoded(net.vae, frames[::hop], 1)[:, :, 0])
         for scene in set(scenes):
             for w in range(WORDINGS):
@@ -92,23 +92,23 @@ def reel(net: ShowLiteNet, bank: sprites.Bank, seeds: Sequence[int], chunks: int
                     if scenes[k] == scene:
                         captions[n, k, w, : len(numbers)] = torch.tensor(numbers, dtype=torch.int16)
     half = [torch.stack(part).half().cpu() for part in (latents, pictures)]
-    return Reel(half[0], half[1], torch.stack(covers), captions)
+    return Reel(half[0], half[1], torch.stack(shown), captions)
 
 
-def covered(story: Story, bank: sprites.Bank, frames: Frames, times: Times, vae: VideoVae) -> Tensor:
-    """Where latents of groups of pictures show things: where pictures differ from those of the background alone.
+def labels(story: Story, bank: sprites.Bank, times: Times, config: Config, size: tuple[int, ...]) -> Tensor:
+    """What latents of groups of pictures show, of all that the pictures of a latent do the one nearest its middle.
 
     A group is filled up at its front, as the autoencoder does, so that its first latent may be of one picture.
-    Shapes: frames `[(k f), y, x, 3]` at as many times, in seconds; gives `[k, f', y', x']`, uint8.
+    Shapes: as many times, in seconds, as pictures, `[(k f)]`; gives `[k, 2, f', y', x']`, int16.
     """
-    bare = replace(story, scenes=tuple(replace(scene, things=()) for scene in story.scenes))
-    ground = Renderer(bare, bank, frames.shape[1]).frames(times)
-    config, factor = vae.config, vae.config.temporal.factor
-    differs = torch.from_numpy((np.abs(frames.astype(np.int16) - ground).max(-1) > UNLIKE).astype(np.float32))
-    cells = adaptive_max_pool2d(differs, config.size(config.group, *frames.shape[1:3])[1:])
-    groups = pad(cells.unflatten(0, (-1, config.group)), (0, 0, 0, 0, -config.group % factor, 0))
-    covers: Tensor = groups.unflatten(1, (-1, factor)).amax(2)
-    return covers.to(torch.uint8)
+    _, y, x = config.size(config.group, *size)
+    labeler, factor = Labeler(story, bank, y), config.temporal.factor
+    seen = torch.from_numpy(np.stack([labeler.at(t) for t in times])).unflatten(0, (-1, config.group))
+    spots = pad(seen, (0, 0) * 3 + (-config.group % factor, 0)).unflatten(1, (-1, factor))
+    found = torch.zeros_like(spots[:, :, 0])
+    for i in sorted(range(factor), key=lambda i: abs(i - factor // 2)):
+        found = torch.where(found[:, :, :1] > 0, found, spots[:, :, i])
+    return found.transpose(1, 2)
 
 
 def encoded(vae: VideoVae, frames: Frames, group: int) -> Tensor:

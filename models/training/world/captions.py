@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from riverrun.models.training.world.colors import COLORS, SHADES
-from riverrun.models.training.world.names import LEFT, OTHER, ROUND
+from riverrun.models.training.world.names import nouns
 from riverrun.models.training.world.scenes import PAIRED, PALE, Background, Scene, Thing
 from riverrun.models.training.world.shapes import SHAPES
 from riverrun.models.training.world.sprites import Bank
@@ -135,10 +135,10 @@ def caption(scene: Scene, rng: np.random.Generator, bank: Bank | None = None) ->
 
 def vocabulary() -> tuple[str, ...]:
     """All words that captions use, and the comma, in order."""
-    nouns = [(word.partition("=")[2] or word).replace("-", " ") for word in f"{LEFT} {ROUND} {OTHER}".split()]
-    tables = (COUNTS, SIZES, SAID, WAYS, SETTINGS, LIT, VIEWS, GLUE, (*COLORS, *SHADES, *PALE), nouns)
+    named = nouns()
+    tables = (COUNTS, SIZES, SAID, WAYS, SETTINGS, LIT, VIEWS, GLUE, (*COLORS, *SHADES, *PALE), named)
     words = {word for text in _texts(tables) for word in text.split()} - {"{}"}
-    words |= {word for noun in (*nouns, *SHAPES) for word in (*noun.split(), *plural(noun).split())}
+    words |= {word for noun in (*named, *SHAPES) for word in (*noun.split(), *plural(noun).split())}
     return tuple(sorted(words))
 
 

@@ -52,3 +52,10 @@ parachute playground-slide=slide rainbow ringed-planet=planet rock rocket sailbo
 snowflake snowman-without-snow=snowman sun tent volcano watch wood=log alien-monster=alien ghost robot
 skull clown-face=clown
 """
+
+
+def nouns() -> tuple[str, ...]:
+    """What the pictures go by."""
+    return tuple(
+        (word.partition("=")[2] or word).replace("-", " ") for word in f"{LEFT} {ROUND} {OTHER}".split()
+    )

@@ -1,4 +1,4 @@
-"""Train what shows from the procedural world: the autoencoder, reels of latents, then the transformer."""
+"""Train what shows from the procedural world: the autoencoder, what words mean, reels of latents, the transformer."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -10,12 +10,13 @@ from torch import Tensor
 
 from riverrun.models import checkpoint
 from riverrun.models.errors import ModelError
-from riverrun.models.training import flowing, pictures, plans, stories
+from riverrun.models.training import flowing, pictures, plans, stories, wording
 from riverrun.models.training.flowing import Recipe as FlowingRecipe
 from riverrun.models.training.holding import hold
 from riverrun.models.training.loop import OTHER, Crew
 from riverrun.models.training.pictures import Recipe as PictureRecipe
 from riverrun.models.training.stories import Groups
+from riverrun.models.training.wording import Recipe as WordRecipe
 from riverrun.models.training.world import sprites
 from riverrun.models.training.world.captions import vocabulary
 from riverrun.models.video import lite
@@ -25,7 +26,8 @@ from riverrun.models.video.vae import VideoVae
 
 KIND = "video autoencoder"  # of a checkpoint of that alone
 SEEN = 32  # groups of pictures from which the scale of latents is taken
-PICTURES, FLOWS = ("stills", "autoencoder"), ("looks", "transformer", "folding")  # parts of a run
+PICTURES, FLOWS = ("stills", "autoencoder"), ("looks", "transformer", "folding")
+PARTS = (*PICTURES, "words", *FLOWS)  # of a run
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,12 @@ class Plan:
 
     `config` is of the networks: its keys stand beside the others, but for its words, which are those of the world.
     `sprites` is what `riverrun train sprites` wrote; `out` gets the reels, the logs, what resuming needs, and at last
-    show.safetensors. `stills` are for the 2D part of the autoencoder alone, `autoencoder` is all of it; `looks` are
-    single frames for the transformer, before chunks, and `folding` folds guidance into it at last. What has 0 minutes
-    stays as it is in `weights`, such a file or the autoencoder's alone, with which a run begins; what is done is not
-    done again because a part before it got more minutes. `reels` of 64 stories, `chunks` long, are made for the
-    transformer; pictures are drawn by as many `workers`, or with 0 by the process that learns.
+    show.safetensors. `stills` are for the 2D part of the autoencoder alone, `autoencoder` is all of it; `words` teach
+    what captions speak of; `looks` are single frames for the transformer, before chunks, and `folding` folds guidance
+    into it at last. What has 0 minutes stays as it is in `weights`, such a file or the autoencoder's alone, with which
+    a run begins; what is done is not done again because a part before it got more minutes. `reels` of 64 stories,
+    `chunks` long, are made for the transformer; pictures are drawn by as many `workers`, or with 0 by the process that
+    learns.
     """
 
     sprites: str
@@ -46,6 +49,7 @@ class Plan:
     config: Config
     stills: PictureRecipe = PictureRecipe()
     autoencoder: PictureRecipe = PictureRecipe()
+    words: WordRecipe = WordRecipe()
     looks: FlowingRecipe = FlowingRecipe()
     transformer: FlowingRecipe = FlowingRecipe()
     folding: FlowingRecipe = FlowingRecipe(minutes=0)
@@ -79,7 +83,7 @@ def apart(told: dict[str, Any]) -> dict[str, Any]:
 
 def shorten(plan: Plan, minutes: float) -> Plan:
     """The same with other minutes for all of it, shared out as before."""
-    return plans.shortened(plan, PICTURES + FLOWS, minutes)
+    return plans.shortened(plan, PARTS, minutes)
 
 
 def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
@@ -98,6 +102,9 @@ def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
     if plan.autoencoder.minutes:
         learn_pictures(net, plan, plan.autoencoder, bank, out / "autoencoder", crew, not fresh)
     net.vae.to(crew.device).eval().requires_grad_(False)
+    if plan.words.minutes:
+        wording.train(net, plan.words, sprites.load(bank), out / "words", crew, not fresh)
+        net.text.requires_grad_(True)
     learn_stories(net, plan, bank, out, crew, not fresh)
     crew.wait_for_everyone()
     return out / "show.safetensors"

@@ -16,7 +16,7 @@ from riverrun.media import join
 from riverrun.models.errors import ModelError
 from riverrun.models.shown import Shown
 from riverrun.models.speech.talk import talk
-from riverrun.models.training import flowing, pictures, showing, stories
+from riverrun.models.training import flowing, pictures, showing, stories, wording
 from riverrun.models.training.holding import hold
 from riverrun.models.training.loop import Alone
 from riverrun.models.training.world.captions import vocabulary
@@ -40,6 +40,7 @@ PLAN = showing.Plan(
     config(words=vocabulary(), size=(16, 16), guidance=2.0),
     stills=pictures.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     autoencoder=pictures.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
+    words=wording.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     looks=flowing.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     transformer=flowing.Recipe(minutes=9, steps=3, batch=2, save_minutes=9),
     folding=flowing.Recipe(minutes=9, steps=2, batch=2, save_minutes=9, guidance=2.0),

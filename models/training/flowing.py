@@ -33,7 +33,7 @@ from riverrun.models.training.loop import (
 )
 from riverrun.models.training.world.labels import DEEDS, NAMES
 from riverrun.models.video import causal, lite
-from riverrun.models.video.embedding import padded, unpatch
+from riverrun.models.video.embedding import unpatch
 from riverrun.models.video.lite import ShowLiteNet
 from riverrun.models.video.rflow import by_frame, shifted
 from riverrun.models.video.stdit3 import STDiT3
@@ -142,9 +142,8 @@ class Namer(nn.Module):
 
         Shapes: features of words `[w, text]`, tokens `[b, f, s, d]`, labels `[b, 2, f, y, x]`, weight `[b, f, y, x]`.
         """
-        padded_ = padded(labels, self.patch)
-        cells = unpatch(self.cells(self.norm(tokens)), padded_.shape[3] // self.patch, self.patch)
-        cells = cells[..., : labels.shape[3], : labels.shape[4]]
+        y, x = labels.shape[3:]
+        cells = unpatch(self.cells(self.norm(tokens)), -(-y // self.patch), self.patch)[..., :y, :x]
         kinds = (self.own + self.known @ words).split(self.counts)
         logits = [torch.einsum("bdfyx,kd->bkfyx", cells, kind) / kind.shape[1] ** 0.5 for kind in kinds]
         off = [

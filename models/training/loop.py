@@ -60,13 +60,17 @@ class Optimizer:
 
 @contextmanager
 def precision(device: torch.device, half: bool) -> Iterator[None]:
-    """With `half`, layers compute in bfloat16.
-
-    On CPUs attention is spelled out then: the fused kernel's way back takes ten times as long in bfloat16 there.
-    """
-    plain = sdpa_kernel(SDPBackend.MATH) if half and device.type == "cpu" else nullcontext()
-    with plain, torch.autocast(device.type, torch.bfloat16, enabled=half):
+    """With `half`, layers compute in bfloat16, and attention as `kernels` says."""
+    with kernels(device, half), torch.autocast(device.type, torch.bfloat16, enabled=half):
         yield
+
+
+def kernels(device: torch.device, half: bool) -> AbstractContextManager[None]:
+    """How attention is computed; what is computed again for derivatives has to find it as it was.
+
+    On CPUs it is spelled out with `half`: the fused kernel's way back takes ten times as long in bfloat16 there.
+    """
+    return sdpa_kernel(SDPBackend.MATH) if half and device.type == "cpu" else nullcontext()
 
 
 class Timed(Protocol):

@@ -19,7 +19,17 @@ from riverrun.models.noise import noise
 from riverrun.models.training import buckets, latents
 from riverrun.models.training.buckets import Slot
 from riverrun.models.training.latents import Example, Shelf
-from riverrun.models.training.loop import Crew, average, follow, gradients, precision, restore, shared, states
+from riverrun.models.training.loop import (
+    Crew,
+    average,
+    follow,
+    gradients,
+    kernels,
+    precision,
+    restore,
+    shared,
+    states,
+)
 from riverrun.models.video import masking, rflow
 from riverrun.models.video.resolutions import shift_frames
 from riverrun.models.video.rflow import NOISE, by_frame, mixed, shifted
@@ -160,7 +170,8 @@ class Course:
     def step(self, batch: Batch, rate: float) -> dict[str, Tensor]:
         """Learn from a batch at a share of the peak rate; give what was measured."""
         loss = losses(self.model, batch, self.recipe.half, self.recipe.recompute).mean()
-        loss.backward()
+        with kernels(self.crew.device, self.recipe.half):  # blocks may be computed again
+            loss.backward()
         average(gradients(self.model), self.crew)
         norm = torch.nn.utils.clip_grad_norm_(self.learned, 1.0)
         for group in self.optimizer.param_groups:

@@ -70,8 +70,9 @@ def _text(row: dict[str, Any], where: str, aesthetic: float) -> str:
             f"{where} has the caption {text!r:.60}, of which cleaning leaves nothing: say it in English"
         )
     try:
-        scores: dict[str, Any] = {ours: float(row[name]) for name, ours in SCORES.items() if row.get(name)}
-        told = {"aesthetic": aesthetic, **scores, "camera": row.get(CAMERA) or None}
+        given: dict[str, Any] = {ours: row.get(name) for name, ours in SCORES.items()}
+        scores = {name: float(value) for name, value in given.items() if value not in (None, "")}
+        told: dict[str, Any] = {"aesthetic": aesthetic, **scores, "camera": row.get(CAMERA) or None}
         return prompts.cleaned(prompts.scored(text, **told))
     except (TypeError, ValueError, ModelError) as error:
         raise ModelError(f"{where}: {error}") from error
@@ -106,9 +107,10 @@ def _lines(file: Path) -> Iterator[Row]:
         raise ModelError(f"{file} cannot be read: {error}") from error
     for number, row in enumerate(rows, 1):
         where = f"{file}, clip {number}"
-        if not isinstance(row, dict) or not row.keys() >= {"path", "text"} or not row["path"]:
+        named = row.get("path") if isinstance(row, dict) and "text" in row else None
+        if not isinstance(named, str) or not named:
             raise ModelError(f"{where} holds {row!r:.60}, expected path and text")
-        if (path := file.parent / row["path"]).suffix.lower() not in VIDEOS | PICTURES:
+        if (path := file.parent / named).suffix.lower() not in VIDEOS | PICTURES:
             raise ModelError(f"{where} is {path}, expected {_known()}")
         yield path, row, where
 

@@ -43,7 +43,7 @@ def test_captions_lie_beside_clips(tmp_path: Path) -> None:
         (
             "list.jsonl",
             '{"path": "a.mp4", "text": "a \\"calm\\" sea, at night", "aes": 5.25, "flow": "3",'
-            ' "camera_motion": "pan left"}\n\n{"path": "b.png", "text": "a storm"}\n',
+            ' "camera_motion": "pan left"}\n\n{"path": "b.png", "text": "a storm", "flow": null}\n',
         ),
     ],
 )
@@ -56,6 +56,12 @@ def test_a_list_names_clips_captions_and_scores(tmp_path: Path, name: str, lines
         ),
         (tmp_path / "b.png", "a storm aesthetic score: 6.0."),
     ]
+
+
+def test_a_score_of_nothing_is_a_score(tmp_path: Path) -> None:
+    (tmp_path / "list.jsonl").write_text('{"path": "a.mp4", "text": "a sea", "aes": 0, "flow": 0.0}\n')
+    (clip,) = listed([tmp_path / "list.jsonl"], 6.5)
+    assert clip.text == "a sea aesthetic score: 0.0. motion score: 0.0."
 
 
 @pytest.mark.parametrize(
@@ -78,6 +84,11 @@ def test_a_list_names_clips_captions_and_scores(tmp_path: Path, name: str, lines
         ({"l.csv": "path,text,aes\na.mp4,a sea,good\n"}, "l.csv", r"clip 1: could not convert .*'good'"),
         ({"l.jsonl": "{"}, "l.jsonl", r"l\.jsonl cannot be read"),
         ({"l.jsonl": "[1]"}, "l.jsonl", r"clip 1 holds \[1\], expected path and text"),
+        (
+            {"l.jsonl": '{"path": 5, "text": "a sea"}'},
+            "l.jsonl",
+            r"clip 1 holds .*5.*, expected path and text",
+        ),
     ],
 )
 def test_what_cannot_be_learned_from_is_told(

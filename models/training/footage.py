@@ -37,7 +37,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Measure:
-    """How long and how large a clip is. Units: frames, pixels, frames a second: 120 for a picture."""
+    """How long and how large a clip is. Units: frames, pixels, frames a second: 120 where there is only one."""
 
     frames: int
     height: int
@@ -134,7 +134,7 @@ def measure(clip: Clip) -> Measure:
     frames, (height, width), rate = 0, (0, 0), 0.0
     for chunk in video(clip.path):
         frames, (height, width), rate = chunk.end, chunk.data.shape[1:3], float(chunk.rate)
-    return Measure(frames, height, width, rate)
+    return Measure(frames, height, width, rate if frames > 1 else PICTURE)
 
 
 def cut(clip: Clip, start: int, frames: int, size: tuple[int, int]) -> Frames:

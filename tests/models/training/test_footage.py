@@ -111,6 +111,8 @@ def test_clips_are_measured_and_cut(tmp_path: Path) -> None:
     still = Clip(tmp_path / "b.png", "a sea")
     assert vars(measure(still)) == {"frames": 1, "height": 40, "width": 60, "rate": 120}
     assert (cut(still, 0, 1, (24, 32)) == 90).all()
+    single = Clip(film(tmp_path / "single.mp4", frames=1), "a sea")
+    assert vars(measure(single)) == {"frames": 1, "height": 48, "width": 64, "rate": 120}, "it is a picture"
     (tmp_path / "c.mp4").write_bytes(b"this is no video")
     with pytest.raises(MediaError):
         measure(Clip(tmp_path / "c.mp4", "a sea"))

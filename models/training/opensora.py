@@ -41,7 +41,8 @@ class Plan:
     score of clips that have none. `out` gets latents and captions, logs, what resuming needs, and at last a folder like
     `model`. One clip in `heldout` is not learned from, but measured whenever weights are written (0: none is), and
     then `samples`, which are prompts, are shown as large and long as the first bucket.
-    Raises ValueError where there are no clips or no buckets, or two that are for the same.
+    Raises ValueError where there are no clips or no buckets, two that are for the same, or all clips are held out,
+    and InvalidRequest for samples that say nothing.
     """
 
     model: str
@@ -60,6 +61,10 @@ class Plan:
         told = Counter((bucket.resolution, bucket.frames) for bucket in self.buckets)
         if twice := [f"{name} of {frames} frames" for (name, frames), count in told.items() if count > 1]:
             raise ValueError(f"there are two buckets {twice[0]}, expected one")
+        if self.heldout < 0 or self.heldout == 1:
+            raise ValueError(
+                f"heldout is {self.heldout}, expected 0, which is none, or one clip in 2 or more"
+            )
         for prompt in self.samples:
             self.shown(prompt)
 

@@ -202,6 +202,10 @@ def test_what_cannot_be_trained_is_told(base: Path, change: dict[str, object], w
             "two buckets 144p of 9",
         ),
         (CONFIG.replace("out =", 'samples = [""]\nout ='), "prompt is empty"),
+        (
+            CONFIG.replace("out =", "heldout = 1\nout ="),
+            "heldout is 1, expected 0, which is none, or one clip",
+        ),
         (CONFIG, "holds no folder transformer"),
     ],
 )

@@ -42,7 +42,7 @@ class Caching:
     The output of `spatial`, `temporal` and `cross` attention serves for as many evaluations in a row, at times in
     `window`, from 0 (clean) to 1000 (noise). All blocks are left out while what is expected of their input's change
     adds up to less than `delta`: `polynomial`, highest power first, of the relative L1 change from one evaluation to
-    the next. The first and the last evaluation are computed.
+    the next. The first and the last evaluation are computed, and those in which frames begin to be changed.
     Raises ValueError for a number that cannot be.
     """
 
@@ -199,15 +199,15 @@ def decide(
     look: Callable[[], Tensor],
     time: float,
     noisy: Tensor,
-    last: bool = False,
+    whole: bool = False,
 ) -> State:
-    """Plan the next evaluation, at a time of 0 to 1000, the `last` one or not.
+    """Plan the next evaluation, at a time of 0 to 1000. One that is `whole`, such as the last, takes nothing over.
 
     `look` gives the input of its first block, as STDiT3.look; of its change only frames that are `noisy` count.
     Shapes: look `[b, f, s, d]`, noisy `[b, f]`.
     """
     cache = {**cache, "plan": [[] for _ in cache["plan"]]}
-    if last:
+    if whole:
         return cache
     if caching.delta:
         seen, before = look(), cache["seen"]
@@ -272,12 +272,13 @@ def sample(
     frames = None if mask is None else Frames.of(mask)
     cache = start(x.to(net.dtype), branches, len(x))
     for i, (time, until) in enumerate(pairwise(times)):
-        noisy = torch.ones(len(x), x.shape[2], dtype=torch.bool, device=x.device)
+        noisy, begins = torch.ones(len(x), x.shape[2], dtype=torch.bool, device=x.device), False
         if frames is not None:
             noisy = NOISE * frames.mask >= time
+            begins = bool((noisy & ~frames.begun).any())  # which gives them noise, that `look` does not see
         now = torch.full((len(x),), time, device=x.device)
         look = partial(net.look, x, now, fps, size, noisy)
-        cache = decide(caching, cache, look, time, noisy, last=i == len(times) - 2)
+        cache = decide(caching, cache, look, time, noisy, whole=begins or i == len(times) - 2)
         noise = partial(draw, i)
         x, frames, cache = advance(caching, cache, velocity, x, time, until, frames, noise, branches)
     return x, cache

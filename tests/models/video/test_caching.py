@@ -165,6 +165,15 @@ def test_known_frames_stay_and_others_are_made_with_less(model: STDiT3) -> None:
     assert torch.equal(clip(model, Caching(1e-30), mask=mask)[0], plain)
 
 
+@pytest.mark.parametrize("setting", [Caching(1e9), Caching(cross=STEPS, window=ALWAYS)])
+def test_nothing_is_taken_over_where_frames_begin_to_be_changed(model: STDiT3, setting: Caching) -> None:
+    """What was made of them before was made of what is not noise yet."""
+    _, counts = clip(model, setting)
+    _, fewer = clip(model, setting, mask=torch.tensor([[1.0, 0.7, 0.4]]))
+    (piece,) = setting.kept
+    assert (counts[piece], fewer[piece]) == (STEPS - 2, STEPS - 4)
+
+
 def test_branches_of_guidance_are_kept_apart(model: STDiT3) -> None:
     """What two branches do in one call is what each does by itself."""
     setting = replace(PAB246, delta=1.0, window=ALWAYS)

@@ -1,7 +1,8 @@
 """What a transformer of video learns from, worked out once by frozen networks and kept on disk by content.
 
 So nothing but the transformer is in memory while it learns, and neither another run nor the same clip under another
-name works it out again. Processes of a crew share the work, and the folder.
+name works it out again. Processes of a crew share the work, and the folder. For this a clip has one bucket, one part of
+it is learned, and its latents are drawn once, where published all of these are drawn anew in each round.
 """
 
 import hashlib

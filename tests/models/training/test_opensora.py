@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from riverrun.cli import main
 from riverrun.media import video
 from riverrun.media.pictures import save
 from riverrun.models.errors import CheckpointError, ModelError
@@ -24,6 +23,7 @@ from riverrun.models.training.velocities import Masks, Recipe
 from riverrun.models.video.masking import EARLY
 from tests.models.training.test_footage import film
 from tests.models.video import folders
+from tests.sdk.test_cli import call
 
 CPU = Alone(torch.device("cpu"))
 RECIPE = Path(str(files("riverrun.models.training"))) / "recipes" / "open-sora.toml"
@@ -71,12 +71,6 @@ def base(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         (tmp_path / name).symlink_to(published / name)
     folders.readable(monkeypatch, opensora)
     yield tmp_path
-
-
-def call(*arguments: str | Path) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(a) for a in arguments])
-    return int(ended.value.code or 0)
 
 
 def test_clips_become_a_folder_that_shows(base: Path, caplog: pytest.LogCaptureFixture) -> None:

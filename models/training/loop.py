@@ -277,10 +277,8 @@ def follow(
     `check` measures them for the log. Each process of a crew draws and learns, the main one does everything else.
     """
     out.mkdir(parents=True, exist_ok=True)
-    averaged, first, spent = cast(M, course.average.module), 0, 0.0
-    if resume and (saved := kept(out, crew.device)):
-        course.resume(saved["course"])
-        first, spent = saved["step"], saved["seconds"]
+    averaged = cast(M, course.average.module)
+    first, spent = resumed(course, out, crew.device) if resume else (0, 0.0)
     if crew.process_index:
         torch.manual_seed(recipe.seed + OTHER * crew.process_index)  # the courses have begun alike
     clock, step = Clock(recipe.log_seconds, recipe.save_minutes, spent), first
@@ -318,6 +316,14 @@ def follow(
     if save and crew.is_main_process:
         save(course.model, out)
     return rows
+
+
+def resumed(course: Course[M], out: Path, device: torch.device) -> tuple[int, float]:
+    """Have a course go on from what `keep` wrote, if it did; give its step and seconds, and let go of the rest."""
+    if not (saved := kept(out, device)):
+        return 0, 0.0
+    course.resume(saved["course"])
+    return saved["step"], saved["seconds"]
 
 
 def means(out: Path, step: int, seconds: float, totals: dict[str, list[Tensor]]) -> dict[str, float]:

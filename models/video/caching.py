@@ -1,6 +1,6 @@
 """Feature caching: an evaluation takes over what hardly changed since those before it, as its plan says.
 
-    start ── decide ── evaluate ── decide ── evaluate ── ... ── start, for the next chunk
+    start ── decide ── evaluate ── decide ── evaluate ── ... ── over, for the next chunk
 
 Two rules, alone or together. Pyramid attention broadcast takes over what attention gave: the outputs of its kinds
 change the less, the further away what they attend to is. TeaCache takes over all that the blocks added, while the

@@ -156,11 +156,12 @@ class Namer(nn.Module):
 class Course:
     """The networks and everything else that changes from step to step; the autoencoder stays as it is."""
 
-    def __init__(self, model: ShowLiteNet, recipe: Recipe, crew: Crew) -> None:
+    def __init__(self, model: ShowLiteNet, recipe: Recipe, crew: Crew, namer: Namer | None = None) -> None:
         self.model, self.recipe, self.crew = shared(model.to(crew.device), crew).train(), recipe, crew
         self.model.vae.eval().requires_grad_(False)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
-        self.namer = shared(Namer(model.config).to(crew.device), crew) if recipe.naming else None
+        namer = namer or Namer(model.config)
+        self.namer = shared(namer.to(crew.device), crew) if recipe.naming else None
         parts = (self.model.text, self.model.dit, self.namer)
         self.learned = nn.ModuleList([part for part in parts if part is not None])
         self.optimizer = Optimizer(self.learned, recipe.rate)
@@ -278,15 +279,17 @@ def train(
     save: Callable[[ShowLiteNet, Path], None] | None = None,
     resume: bool = False,
     still: bool = False,
+    namer: Namer | None = None,
 ) -> list[dict[str, float]]:
     """Train until the minutes are up; `model` ends with averaged weights. Give the log, also in `out`/log.jsonl.
 
     `save` is called each `save_minutes` and at the end, when `out`/last.pt gets what resuming needs: with `resume`, a
     run goes on from there with the minutes it had left. With `still` only single frames are learned, which takes a
-    third of the time of a chunk, and is enough to learn how things look.
+    third of the time of a chunk, and is enough to learn how things look. A recipe with
+    `naming` goes on with the `namer`, or begins with a new one.
     """
     torch.manual_seed(recipe.seed)
-    course = Course(model, recipe, crew)
+    course = Course(model, recipe, crew, namer)
 
     def begin(step: int) -> Iterator[Reel]:
         return draws(reels, recipe, crew.device, still, step, crew.process_index)

@@ -169,11 +169,12 @@ def learn_stories(net: ShowLiteNet, plan: Plan, bank: Path, out: Path, crew: Cre
     def save(model: ShowLiteNet, folder: Path) -> None:
         lite.save(out / "show.safetensors", model)
 
-    reels = stories.reels(out / "reels")[: plan.reels]
+    reels, namer = stories.reels(out / "reels")[: plan.reels], flowing.Namer(net.config)
     for part in FLOWS:
         recipe = getattr(plan, part)
         if recipe.minutes and recipe.guidance != 1:
             net.config = replace(net.config, guidance=1.0)  # that of the recipe is in the weights then
         if recipe.minutes or part == "transformer":
-            flowing.train(net, recipe, reels, out / part, crew, save, resume, still=part == "looks")
+            still = part == "looks"
+            flowing.train(net, recipe, reels, out / part, crew, save, resume, still, namer)
             net.requires_grad_(True)

@@ -209,6 +209,17 @@ def test_tokens_learn_to_name_what_they_show() -> None:
     assert not net.dit.temporal_blocks[0]._forward_hooks, "nothing is left on the networks"
 
 
+def test_what_names_is_taken_over_from_part_to_part(base: Path) -> None:
+    naming = replace(PLAN.looks, naming=1.0)
+    plan = replace(PLAN, looks=naming, transformer=replace(naming, steps=1, rate=0.0), weights=None)
+    showing.run(plan, base, CPU)
+    looks, chunks = (
+        torch.load(base / "out" / part / "last.pt", weights_only=True)["course"]["namer"]
+        for part in ("looks", "transformer")
+    )
+    assert looks["own"].any() and all(torch.equal(value, chunks[name]) for name, value in looks.items())
+
+
 def test_guidance_is_folded_into_one_evaluation() -> None:
     net = shows.net().requires_grad_(True)
     recipe = flowing.Recipe(rate=3e-3, given=0.0, guidance=3.0, ema=0.9)

@@ -31,7 +31,7 @@ from riverrun.models.training.loop import (
     shared,
     states,
 )
-from riverrun.models.training.world.labels import DEEDS, NAMES
+from riverrun.models.training.world.labels import ACTIONS, NAMES
 from riverrun.models.video import causal, lite
 from riverrun.models.video.embedding import unpatch
 from riverrun.models.video.lite import ShowLiteNet
@@ -50,10 +50,10 @@ class Recipe:
 
     Units: `minutes` of wall clock (or `steps`, whichever ends first); `batch` stories a step and process. Shares of
     stories learn without a caption (`silent`), and with the first latent given (`given`). Where things are the loss
-    weighs 1 + `things`: they cover little of a picture, and most of what is said is about them. With `naming` tokens
-    between blocks have to tell what they show, too, as a Namer sees it, which weighs as much beside velocities. With
-    `guidance` other than 1 velocities are learned that go as far beyond those without a caption, of the weights that a
-    run begins with, and all stories have their caption. With `half` layers compute in bfloat16.
+    weighs 1 + `things`: they cover little of a picture, and most of what is said is about them. With a weight of
+    `naming` tokens between blocks have to tell what they show, too, as a Namer sees it. With `guidance` other than 1
+    velocities are learned that go as far beyond those without a caption, of the weights that a run begins with, and
+    all stories have their caption. With `half` layers compute in bfloat16.
     """
 
     minutes: float = 60
@@ -127,8 +127,8 @@ class Namer(nn.Module):
     def __init__(self, config: lite.Config) -> None:
         super().__init__()
         dit, vocabulary = config.dit, Vocabulary(config.words)
-        self.patch, self.counts = dit.patch, (1 + len(NAMES), 1 + len(DEEDS))
-        texts = ["", *NAMES, "", *(" ".join(deed) for deed in DEEDS)]
+        self.patch, self.counts = dit.patch, (1 + len(NAMES), 1 + len(ACTIONS))
+        texts = ["", *NAMES, "", *(" ".join(deed) for deed in ACTIONS)]
         known = torch.zeros(len(texts), len(config.words) + 1)  # shares of words
         for row, text in zip(known, texts, strict=True):
             words = [number for word in text.split() if (number := vocabulary.known(word))]

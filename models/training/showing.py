@@ -16,7 +16,7 @@ from riverrun.models.training.holding import hold
 from riverrun.models.training.loop import OTHER, Crew
 from riverrun.models.training.pictures import Recipe as PictureRecipe
 from riverrun.models.training.stories import Groups
-from riverrun.models.training.wording import Recipe as WordRecipe
+from riverrun.models.training.wording import Recipe as ReadingRecipe
 from riverrun.models.training.world import sprites
 from riverrun.models.training.world.captions import vocabulary
 from riverrun.models.video import lite
@@ -27,7 +27,7 @@ from riverrun.models.video.vae import VideoVae
 KIND = "video autoencoder"  # of a checkpoint of that alone
 SEEN = 32  # groups of pictures from which the scale of latents is taken
 PICTURES, FLOWS = ("stills", "autoencoder"), ("looks", "transformer", "folding")
-PARTS = (*PICTURES, "words", *FLOWS)  # of a run
+PARTS = (*PICTURES, "reading", *FLOWS)  # of a run
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Plan:
 
     `config` is of the networks: its keys stand beside the others, but for its words, which are those of the world.
     `sprites` is what `riverrun train sprites` wrote; `out` gets the reels, the logs, what resuming needs, and at last
-    show.safetensors. `stills` are for the 2D part of the autoencoder alone, `autoencoder` is all of it; `words` teach
+    show.safetensors. `stills` are for the 2D part of the autoencoder alone, `autoencoder` is all of it; `reading` is
     what captions speak of; `looks` are single frames for the transformer, before chunks, and `folding` folds guidance
     into it at last. What has 0 minutes stays as it is in `weights`, such a file or the autoencoder's alone, with which
     a run begins; what is done is not done again because a part before it got more minutes. `reels` of 64 stories,
@@ -49,7 +49,7 @@ class Plan:
     config: Config
     stills: PictureRecipe = PictureRecipe()
     autoencoder: PictureRecipe = PictureRecipe()
-    words: WordRecipe = WordRecipe()
+    reading: ReadingRecipe = ReadingRecipe()
     looks: FlowingRecipe = FlowingRecipe()
     transformer: FlowingRecipe = FlowingRecipe()
     folding: FlowingRecipe = FlowingRecipe(minutes=0)
@@ -102,8 +102,8 @@ def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
     if plan.autoencoder.minutes:
         learn_pictures(net, plan, plan.autoencoder, bank, out / "autoencoder", crew, not fresh)
     net.vae.to(crew.device).eval().requires_grad_(False)
-    if plan.words.minutes:
-        wording.train(net, plan.words, sprites.load(bank), out / "words", crew, not fresh)
+    if plan.reading.minutes:
+        wording.train(net, plan.reading, sprites.load(bank), out / "reading", crew, not fresh)
         net.text.requires_grad_(True)
     learn_stories(net, plan, bank, out, crew, not fresh)
     crew.wait_for_everyone()

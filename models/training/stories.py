@@ -1,7 +1,7 @@
 """Stories of the procedural world as training sees them: groups of pictures, and reels of latents with captions."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from riverrun.models import checkpoint
+from riverrun.models.errors import ModelError
 from riverrun.models.training.flowing import Reel
 from riverrun.models.training.loop import OTHER, Crew
 from riverrun.models.training.world import sprites
@@ -133,5 +134,13 @@ def film(
 
 
 def reels(folder: Path) -> list[Reel]:
-    """All that `film` made."""
-    return [Reel(**checkpoint.read(path)[1]) for path in sorted(folder.glob("*.safetensors"))]
+    """All that `film` made. Raises ModelError for a reel of another version."""
+    made, wanted = list[Reel](), {field.name for field in fields(Reel)}
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors = checkpoint.read(path)[1]
+        if tensors.keys() != wanted:
+            raise ModelError(
+                f"{path} holds {sorted(tensors)}, expected {sorted(wanted)}: delete it, to have it made anew"
+            )
+        made.append(Reel(**tensors))
+    return made

@@ -4,7 +4,7 @@ At each noun it has to know how the thing looks and what it does, and in which s
 what is read, and the transformer that shows need not learn it name by name: it learns once to draw what it is told.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ from riverrun.models.training.loop import (
 from riverrun.models.training.stories import encoded
 from riverrun.models.training.world.captions import caption, plural
 from riverrun.models.training.world.colors import LIGHTS
-from riverrun.models.training.world.labels import DEEDS
+from riverrun.models.training.world.labels import ACTIONS
 from riverrun.models.training.world.scenes import CAMERAS, PALE, PATTERNS, PLACES, Scene, Thing, draw
-from riverrun.models.training.world.shapes import paint
+from riverrun.models.training.world.shapes import drawn
 from riverrun.models.training.world.sprites import Bank, Pixels
 from riverrun.models.video.lite import ShowLiteNet
 from riverrun.models.video.vae import VideoVae
@@ -40,7 +40,7 @@ from riverrun.models.video.words import Vocabulary
 GRAY = 128  # behind things that are looked at
 SIDES = 6  # latents, of a thing that is looked at
 MOST = 4  # copies of a thing
-KINDS = (DEEDS, range(MOST), PATTERNS + PLACES, ("", *PALE), tuple(LIGHTS), CAMERAS)
+KINDS = (ACTIONS, range(MOST), PATTERNS + PLACES, ("", *PALE), tuple(LIGHTS), CAMERAS)
 PARTS = ("model", "average", "heads", "optimizer")  # of a course, that are saved
 
 
@@ -84,12 +84,9 @@ class Looks:
 
     def __call__(self, thing: Thing) -> Tensor:
         """A thing by day, as it looks towards where it goes.  # [d]"""
-        number = None if thing.color else self.bank.find(thing.name)
-        mirrored = number is not None and thing.direction == "right" and self.bank.left[number]
-        key = (thing.name, thing.color, mirrored)
+        key = (thing.name, thing.color, thing.direction == "right")
         if key not in self.seen:
-            drawn = paint(thing.name, thing.color) if number is None else self.bank.pixels[number]
-            self.seen[key] = self._latents(drawn[:, ::-1] if mirrored else drawn)
+            self.seen[key] = self._latents(drawn(self.bank, *key))
         return self.seen[key]
 
     @torch.inference_mode()
@@ -117,22 +114,29 @@ def draws(net: ShowLiteNet, bank: Bank, recipe: Recipe, device: torch.device, *d
             scene = draw(int(rng.integers(2**62)), "train", bank)
             words = vocabulary.encode(caption(scene, rng, bank), most)
             captions[row, : len(words)] = torch.tensor(words)
-            for thing in scene.things:
-                if (spot := noun(words, thing, vocabulary)) is not None:
+            taken = set[int]()
+            for thing in sorted(
+                scene.things, key=lambda thing: -len(thing.name)
+            ):  # a polar bear before a bear
+                if (spot := noun(words, thing, vocabulary, taken)) is not None:
+                    taken.add(spot)
                     spots.append(row * most + spot)
                     seen.append(looks(thing))
                     kinds.append(kinds_of(scene, thing))
+        if not spots:
+            continue
         rows = captions, torch.tensor(spots), torch.stack(seen), torch.tensor(kinds)
         yield Batch(*(part.to(device) for part in rows))
 
 
-def noun(words: list[int], thing: Thing, vocabulary: Vocabulary) -> int | None:
-    """Where a caption names a thing: its last word; None if it was cut off."""
+def noun(words: list[int], thing: Thing, vocabulary: Vocabulary, taken: Container[int] = ()) -> int | None:
+    """Where a caption names a thing: its last word, of those not taken; None if it was cut off."""
     for text in (thing.name, plural(thing.name)):
-        name = [vocabulary.number[word] for word in text.split() if word in vocabulary.number]
+        name = [vocabulary.known(word) for word in text.split()]
         for i in range(len(words) - len(name) + 1):
-            if name and words[i : i + len(name)] == name:
-                return i + len(name) - 1
+            last = i + len(name) - 1
+            if words[i : last + 1] == name and last not in taken:
+                return last
     return None
 
 

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from riverrun.models.training.world.motion import Place, story_places
 from riverrun.models.training.world.names import nouns
 from riverrun.models.training.world.scenes import STEPS, VERBS, Story
-from riverrun.models.training.world.shapes import SHAPES, paint
+from riverrun.models.training.world.shapes import SHAPES, drawn
 from riverrun.models.training.world.sprites import SIDE, Bank
 
 Labels = NDArray[np.int16]
 FINE = 3  # samples a cell, along either side
-WAYS = ("", *STEPS, "clockwise", "counterclockwise")
-DEEDS = tuple((verb, way) for verb in VERBS for way in WAYS)
+DIRECTIONS = ("", *STEPS, "clockwise", "counterclockwise")
+ACTIONS = tuple((verb, direction) for verb in VERBS for direction in DIRECTIONS)
 NAMES = (*SHAPES, *nouns())
 
 
@@ -25,12 +25,12 @@ class Labeler:
         self.story, self.bank, self.cells = story, bank, cells
         axis = (np.arange(FINE * cells) + 0.5) / (FINE * cells)
         self.x, self.y = np.meshgrid(axis, axis)
-        self.inside: dict[str, NDArray[np.bool_]] = {}
+        self.inside: dict[tuple[str, bool], NDArray[np.bool_]] = {}
 
     def at(self, t: float) -> Labels:
         """The thing that a cell shows most of, and its verb with its direction; 0 where there is none.
 
-        Shape: [2, y, x], the numbers of NAMES and of DEEDS, from 1 on.
+        Shape: [2, y, x], the numbers of NAMES and of ACTIONS, from 1 on.
         """
         places, k, _ = story_places(self.story, t)
         seen = np.zeros(self.x.shape, np.int16)  # the number of the place, the nearest
@@ -48,35 +48,26 @@ class Labeler:
 
     def _covered(self, place: Place) -> NDArray[np.bool_]:
         """Which samples a sprite covers."""
-        scale = SIDE / (place.size * SIDE / (SIDE - 2))
+        scale = (SIDE - 2) / place.size
         c, s = cos(2 * pi * place.angle) * scale, sin(2 * pi * place.angle) * scale
         dx, dy = self.x - place.x, self.y - place.y
         u, v = ((part + SIDE / 2).astype(int) for part in (c * dx + s * dy, c * dy - s * dx))
         there = (u >= 0) & (u < SIDE) & (v >= 0) & (v < SIDE)
-        u = SIDE - 1 - u if place.mirrored and not place.color and self._looks_left(place) else u
-        u, v = (part.clip(0, SIDE - 1) for part in (u, v))
-        covered: NDArray[np.bool_] = there & self._inside(place)[v, u]
+        covered: NDArray[np.bool_] = there & self._inside(place)[v.clip(0, SIDE - 1), u.clip(0, SIDE - 1)]
         return covered
 
-    def _looks_left(self, place: Place) -> bool:
-        return self.bank.left[self.bank.find(place.name)]
-
     def _inside(self, place: Place) -> NDArray[np.bool_]:
-        if place.name not in self.inside:
-            drawn = (
-                paint(place.name, place.color)
-                if place.color
-                else self.bank.pixels[self.bank.find(place.name)]
-            )
-            self.inside[place.name] = drawn[..., 3] > 128
-        return self.inside[place.name]
+        key = place.name, place.mirrored
+        if key not in self.inside:
+            self.inside[key] = drawn(self.bank, place.name, place.color, place.mirrored)[..., 3] > 128
+        return self.inside[key]
 
     def _label(self, place: Place, k: int) -> tuple[int, int]:
         """What is there, and what it does in scene k or, where that does not have it, in the one before."""
         scenes = (self.story.scenes[k], self.story.scenes[max(k - 1, 0)])
         same = (t for scene in scenes for t in scene.things if (t.name, t.color) == (place.name, place.color))
         thing = next(same)
-        return NAMES.index(place.name) + 1, DEEDS.index((thing.verb, thing.direction)) + 1
+        return NAMES.index(place.name) + 1, ACTIONS.index((thing.verb, thing.direction)) + 1
 
 
-__all__ = ["DEEDS", "NAMES", "Labeler", "Labels"]
+__all__ = ["ACTIONS", "NAMES", "Labeler", "Labels"]

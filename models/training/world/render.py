@@ -103,14 +103,9 @@ class Renderer:
 
     def _levels(self, place: Place, light: str) -> list[Image.Image]:
         """A thing's sprite in a light, premultiplied, the largest first."""
-        mirrored = place.mirrored and not place.color and self.bank.left[self.bank.find(place.name)]
-        key = (place.name, place.color, light, mirrored)
+        key = (place.name, place.color, light, place.mirrored)
         if key not in self._sprites:
-            if place.color:
-                pixels = shapes.paint(place.name, place.color)
-            else:
-                pixels = self.bank.pixels[self.bank.find(place.name)]
-            pixels = pixels[:, ::-1] if mirrored else pixels
+            pixels = shapes.drawn(self.bank, place.name, place.color, place.mirrored)
             lit = np.concatenate([_lit(pixels[..., :3], light, NEAR), pixels[..., 3:]], -1)
             whole = Image.fromarray(lit, "RGBA").convert("RGBa")
             self._sprites[key] = [whole.resize((n, n), Image.Resampling.BOX) for n in LEVELS]

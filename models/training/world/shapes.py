@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riverrun.models.training.world.colors import COLORS
-from riverrun.models.training.world.sprites import SIDE, Pixels
+from riverrun.models.training.world.sprites import SIDE, Bank, Pixels
 
 Grid = NDArray[np.float64]
 FINE = 4  # samples a pixel, along either side
@@ -55,4 +55,16 @@ def paint(name: str, color: str) -> Pixels:
     return out
 
 
-__all__ = ["SHAPES", "paint"]
+def drawn(bank: Bank, name: str, color: str, right: bool = False) -> Pixels:
+    """A shape in its colour or, without one, a sprite, which looks to the `right` if it looks to a side.  # [y, x, 4]
+
+    Raises ModelError for a name that the bank does not have.
+    """
+    if color:
+        return paint(name, color)
+    number = bank.find(name)
+    sprite: Pixels = bank.pixels[number]
+    return sprite[:, ::-1] if right and bank.left[number] else sprite
+
+
+__all__ = ["SHAPES", "drawn", "paint"]

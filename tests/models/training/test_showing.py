@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from riverrun.cli import main
 from riverrun.media import join
+from riverrun.models import checkpoint
 from riverrun.models.errors import ModelError
 from riverrun.models.shown import Shown
 from riverrun.models.speech.talk import talk
@@ -40,7 +41,7 @@ PLAN = showing.Plan(
     config(words=vocabulary(), size=(16, 16), guidance=2.0),
     stills=pictures.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     autoencoder=pictures.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
-    words=wording.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
+    reading=wording.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     looks=flowing.Recipe(minutes=9, steps=2, batch=2, save_minutes=9),
     transformer=flowing.Recipe(minutes=9, steps=3, batch=2, save_minutes=9),
     folding=flowing.Recipe(minutes=9, steps=2, batch=2, save_minutes=9, guidance=2.0),
@@ -168,6 +169,12 @@ def test_reels_hold_what_stories_show_and_what_they_say(base: Path) -> None:
         changed = [k for k in range(1, 3) if scenes[k] != scenes[k - 1]]
         for k in range(1, 3):
             assert torch.equal(reel.captions[n, k], reel.captions[n, k - 1]) == (k not in changed)
+
+
+def test_a_reel_of_another_version_is_told_of(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path / "00000.safetensors", {"latents": torch.zeros(1)}, "reel", PLAN.config.vae)
+    with pytest.raises(ModelError, match=r"00000.safetensors holds \['latents'\].*delete it"):
+        stories.reels(tmp_path)
 
 
 def test_latents_have_labels_of_all_their_pictures() -> None:

@@ -42,6 +42,16 @@ def test_nouns_are_found_in_captions() -> None:
     assert wording.noun(numbers[:1], thing, words) is None, "its end was cut off"
 
 
+def test_a_name_within_another_is_not_taken_for_it() -> None:
+    words = Vocabulary(vocabulary())
+    polar, bear = (
+        replace(draw(0, "train", BANK).things[0], name=name, color="") for name in ("polar bear", "bear")
+    )
+    numbers = words.encode("a polar bear chases a bear", 48)
+    spot = wording.noun(numbers, polar, words)
+    assert spot == 2 and wording.noun(numbers, bear, words, {spot}) == 5
+
+
 def test_a_thing_looks_the_other_way_when_it_goes_there(net: ShowLiteNet) -> None:
     looks = wording.Looks(net.vae.eval(), BANK)
     left = next(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from riverrun.models.training.world.captions import vocabulary
-from riverrun.models.training.world.labels import DEEDS, NAMES, Labeler
+from riverrun.models.training.world.labels import ACTIONS, NAMES, Labeler
 from riverrun.models.training.world.render import Renderer
 from riverrun.models.training.world.scenes import Background, Camera, Scene, Story, Thing, draw_story
 from tests.models.pictures import bank
@@ -53,7 +53,7 @@ def test_a_thing_in_front_hides_the_one_behind() -> None:
 def test_labels_say_what_a_thing_does(name: str) -> None:
     color = "blue" if name == "circle" else ""
     labels = Labeler(story(thing(name, color, 0.5, verb="moves", way="left")), BANK, CELLS).at(0)
-    assert NAMES[labels[0][6, 6] - 1] == name and DEEDS[labels[1][6, 6] - 1] == ("moves", "left")
+    assert NAMES[labels[0][6, 6] - 1] == name and ACTIONS[labels[1][6, 6] - 1] == ("moves", "left")
 
 
 def test_after_a_change_labels_are_of_what_is_seen() -> None:

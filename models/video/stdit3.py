@@ -103,8 +103,8 @@ class STDiT3(nn.Module):
         known: they have time 0, and are normed twice in the end, as published. Without a `timeline` frames follow
         each other and see all others; one that says `remember` gives a memory of these frames, too. `reuse` is what
         is taken over from calls before, and left to the next: nothing. With `shares` this process computes some of the
-        patches, and others the rest. With `recompute` what blocks hold is not kept for derivatives, but made again:
-        a third more time, and a twentieth of the memory.
+        patches, and others the rest. With `recompute` what blocks hold is not kept for derivatives, but made again,
+        which takes more time and much less memory.
         Shapes: x `[b, c, f, y, x]`, time `[b]` or `[b, f]`, fps `[b]`, noisy `[b, f]` -> `[b, out, f, y, x]`.
         Raises ValueError for a timeline of other frames, or one to be remembered of frames that are not computed.
         """

@@ -42,6 +42,20 @@ def test_colours_are_those_of_the_prompt(model: StreamModel) -> None:
     assert share(red, 0) > 0.04 > 0.02 > share(blue, 0) and share(blue, 2) > 0.04 > 0.02 > share(red, 2)
 
 
+def height(pictures: NDArray[np.float32]) -> float:
+    """How far down the strong red of pictures is, 0 to 1."""
+    red = pictures[..., 0] - pictures[..., 1:].max(-1) > 0.3
+    return float(np.argwhere(red)[:, 1].mean() / red.shape[1])
+
+
+def test_what_rolls_does_so_on_the_floor(model: StreamModel) -> None:
+    rolls, floats = (
+        height(seen(model, f"a red {what} on a plain white background"))
+        for what in ("circle rolls left", "square moves up")
+    )
+    assert rolls > floats + 0.1
+
+
 def test_places_look_like_themselves(model: StreamModel) -> None:
     meadow, snow = (
         seen(model, f"a dog in {place}")[:, -12:].mean((0, 1, 2)) for place in ("a meadow", "the snow")

@@ -13,17 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models.speech.chunks import ChunkDit, logarithm, placed
-from riverrun.models.training.loop import (
-    Crew,
-    Optimizer,
-    average,
-    follow,
-    gradients,
-    precision,
-    restore,
-    shared,
-    states,
-)
+from riverrun.models.training.loop import Crew, Optimizer, descend, follow, precision, restore, shared, states
 
 PARTS = ("model", "average", "optimizer")  # of a course, that are saved
 
@@ -166,11 +156,8 @@ class Course:
     def step(self, batch: Batch, rate: float, folding: bool) -> dict[str, Tensor]:
         """Learn from a batch at a share of the peak rate; give what was measured."""
         flow, timing = losses(self.model, batch, self.recipe, folding)
-        (flow + 0.1 * timing).backward()
-        average(gradients(self.model), self.crew)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step(self.recipe.rate * rate)
-        self.model.zero_grad(set_to_none=True)
+        loss = flow + 0.1 * timing
+        norm = descend(loss, self.model, self.optimizer, self.recipe.rate * rate, self.crew)
         self.average.update_parameters(self.model)
         return {"flow": flow.detach(), "timing": timing.detach(), "norm": norm}
 

@@ -20,17 +20,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models.state import State
-from riverrun.models.training.loop import (
-    Crew,
-    Optimizer,
-    average,
-    follow,
-    gradients,
-    precision,
-    restore,
-    shared,
-    states,
-)
+from riverrun.models.training.loop import Crew, Optimizer, descend, follow, precision, restore, shared, states
 from riverrun.models.training.world.labels import ACTIONS, NAMES
 from riverrun.models.video import causal, lite
 from riverrun.models.video.embedding import unpatch
@@ -181,11 +171,8 @@ class Course:
         """Learn from a batch at a share of the peak rate; give what was measured."""
         found = losses(self.model, batch, self.recipe, self.teacher, self.namer)
         weights = {"naming": self.recipe.naming}
-        torch.stack([weights.get(name, 1.0) * loss for name, loss in found.items()]).sum().backward()
-        average(gradients(self.learned), self.crew)
-        norm = torch.nn.utils.clip_grad_norm_(self.learned.parameters(), 1.0)
-        self.optimizer.step(self.recipe.rate * rate)
-        self.learned.zero_grad(set_to_none=True)
+        loss = torch.stack([weights.get(name, 1.0) * loss for name, loss in found.items()]).sum()
+        norm = descend(loss, self.learned, self.optimizer, self.recipe.rate * rate, self.crew)
         self.average.update_parameters(self.model)
         return {name: value.detach() for name, value in {**found, "norm": norm}.items()}
 

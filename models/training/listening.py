@@ -20,9 +20,8 @@ from riverrun.models.training.loop import (
     OTHER,
     Crew,
     Optimizer,
-    average,
+    descend,
     follow,
-    gradients,
     precision,
     restore,
     shared,
@@ -211,11 +210,8 @@ class Course:
         """Learn from one batch at a share of the peak rate; give what was measured."""
         bands, low, phones, pitch = (part.to(self.crew.device) for part in drawn)
         seen = losses(self.model, bands, low, phones, pitch, self.recipe.half)
-        (seen["phones"] + 0.5 * seen["pitch"]).backward()
-        average(gradients(self.model), self.crew)
-        seen["norm"] = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 3.0)
-        self.learning.step(self.recipe.rate * rate)
-        self.model.zero_grad()
+        loss, peak = seen["phones"] + 0.5 * seen["pitch"], self.recipe.rate
+        seen["norm"] = descend(loss, self.model, self.learning, peak * rate, self.crew, most=3.0)
         self.average.update_parameters(self.model)
         return {name: value.detach() for name, value in seen.items()}
 

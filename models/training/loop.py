@@ -204,6 +204,18 @@ def gradients(module: nn.Module) -> list[Tensor]:
     return [p.grad for p in module.parameters() if p.grad is not None]
 
 
+def descend(
+    loss: Tensor, module: nn.Module, optimizer: Optimizer, rate: float, crew: Crew, most: float = 1.0
+) -> Tensor:
+    """Take a step down a loss, by the gradients of all processes; give their norm, of which `most` counts at most."""
+    loss.backward()
+    average(gradients(module), crew)
+    norm = nn.utils.clip_grad_norm_(module.parameters(), most)
+    optimizer.step(rate)
+    module.zero_grad(set_to_none=True)
+    return norm
+
+
 def shared(module: M, crew: Crew) -> M:
     """The module, with the main process's weights in all."""
     if crew.num_processes > 1:

@@ -13,17 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from riverrun.models.training.loop import (
-    Crew,
-    Optimizer,
-    average,
-    follow,
-    gradients,
-    precision,
-    restore,
-    shared,
-    states,
-)
+from riverrun.models.training.loop import Crew, Optimizer, descend, follow, precision, restore, shared, states
 from riverrun.models.video.pixels import to_pixels
 from riverrun.models.video.vae import VideoVae
 
@@ -82,11 +72,8 @@ class Course:
                 made = self.model.made(mean + torch.randn_like(mean) * (0.5 * spread).exp(), pixels.shape[2])
         made = made.float()
         far = apart(made, pixels)
-        (far + self.recipe.nats * nats).backward()
-        average(gradients(self.model), self.crew)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step(self.recipe.rate * rate)
-        self.model.zero_grad(set_to_none=True)
+        loss = far + self.recipe.nats * nats
+        norm = descend(loss, self.model, self.optimizer, self.recipe.rate * rate, self.crew)
         self.average.update_parameters(self.model)
         with torch.no_grad():
             psnr = 10 * torch.log10(4 / (made - pixels).square().mean())

@@ -15,17 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from riverrun.models.training.loop import (
-    Crew,
-    Optimizer,
-    average,
-    follow,
-    gradients,
-    precision,
-    restore,
-    shared,
-    states,
-)
+from riverrun.models.training.loop import Crew, Optimizer, descend, follow, precision, restore, shared, states
 from riverrun.models.training.stories import encoded
 from riverrun.models.training.world.captions import caption, plural
 from riverrun.models.training.world.colors import LIGHTS
@@ -115,9 +105,8 @@ def draws(net: ShowLiteNet, bank: Bank, recipe: Recipe, device: torch.device, *d
             words = vocabulary.encode(caption(scene, rng, bank), most)
             captions[row, : len(words)] = torch.tensor(words)
             taken = set[int]()
-            for thing in sorted(
-                scene.things, key=lambda thing: -len(thing.name)
-            ):  # a polar bear before a bear
+            # a polar bear before a bear
+            for thing in sorted(scene.things, key=lambda thing: -len(thing.name)):
                 if (spot := noun(words, thing, vocabulary, taken)) is not None:
                     taken.add(spot)
                     spots.append(row * most + spot)
@@ -183,11 +172,7 @@ class Course:
         kind = torch.stack(
             [cross_entropy(k, right) for k, right in zip(kinds, batch.kinds.unbind(1), strict=True)]
         ).mean()
-        (look + kind).backward()
-        average(gradients(self.learned), self.crew)
-        norm = nn.utils.clip_grad_norm_(self.learned.parameters(), 1.0)
-        self.optimizer.step(self.recipe.rate * rate)
-        self.learned.zero_grad(set_to_none=True)
+        norm = descend(look + kind, self.learned, self.optimizer, self.recipe.rate * rate, self.crew)
         self.average.update_parameters(self.model)
         return {"look": look.detach(), "kind": kind.detach(), "norm": norm}
 

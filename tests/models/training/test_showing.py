@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -309,7 +310,7 @@ def test_the_recipe_in_the_package_is_a_plan() -> None:
 def test_a_recipe_may_say_all_of_the_networks_but_their_words(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     own = (
-        RECIPE.read_text().replace("guidance = 3.0", "guidance = 2.0")
+        re.sub(r"(?m)^guidance = [\d.]+", "guidance = 2.0", RECIPE.read_text())
         + "[window]\nrecent = 6\nsink = 3\n[caching]\ndelta = 0.1\n"
     )
     path.write_text(own)

@@ -27,7 +27,8 @@ from riverrun.models.speech.aligner import (
 )
 from riverrun.models.training import plans
 from riverrun.models.training.alignments import errors
-from riverrun.models.training.loop import Clock, Optimizer, gone, keep, kept, means, restore, schedule, states
+from riverrun.models.training.loop import Clock, gone, keep, kept, means, restore, schedule, states
+from riverrun.models.training.optimizer import Optimizer
 from riverrun.models.training.readings import Pool, build, splits
 
 RAREST = 2e-4  # frequency of a symbol below which it counts as no rarer

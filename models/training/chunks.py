@@ -13,7 +13,8 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models.speech.chunks import ChunkDit, logarithm, placed
-from riverrun.models.training.loop import Crew, Optimizer, descend, follow, precision, restore, shared, states
+from riverrun.models.training.loop import Crew, descend, follow, precision, restore, shared, states
+from riverrun.models.training.optimizer import Optimizer
 
 PARTS = ("model", "average", "optimizer")  # of a course, that are saved
 

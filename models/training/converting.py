@@ -19,7 +19,6 @@ from riverrun.models.training.listening import WARPS, narrowed
 from riverrun.models.training.loop import (
     OTHER,
     Crew,
-    Optimizer,
     average,
     follow,
     gradients,
@@ -29,6 +28,7 @@ from riverrun.models.training.loop import (
     states,
 )
 from riverrun.models.training.losses import Pesq
+from riverrun.models.training.optimizer import Optimizer
 from riverrun.models.training.spectral import Spectral
 from riverrun.models.voice.listener import mel, power, pressed
 from riverrun.models.voice.network import Converter

@@ -20,7 +20,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.models.state import State
-from riverrun.models.training.loop import Crew, Optimizer, descend, follow, precision, restore, shared, states
+from riverrun.models.training.loop import Crew, descend, follow, precision, restore, shared, states
+from riverrun.models.training.optimizer import Optimizer
 from riverrun.models.training.world.labels import ACTIONS, NAMES
 from riverrun.models.video import causal, lite
 from riverrun.models.video.embedding import unpatch

@@ -16,17 +16,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from riverrun.models.layers.spectra import Spectra
 from riverrun.models.speech.aligner import MARKS, PHONES
 from riverrun.models.training.alignments import Timing
-from riverrun.models.training.loop import (
-    OTHER,
-    Crew,
-    Optimizer,
-    descend,
-    follow,
-    precision,
-    restore,
-    shared,
-    states,
-)
+from riverrun.models.training.loop import OTHER, Crew, descend, follow, precision, restore, shared, states
+from riverrun.models.training.optimizer import Optimizer
 from riverrun.models.training.pitch import contour
 from riverrun.models.voice.listener import Listener, ListenerConfig, mel, power, pressed
 

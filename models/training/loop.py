@@ -1,4 +1,4 @@
-"""Pieces every training loop shares: optimiser, schedule, processes, batches, log."""
+"""Pieces every training loop shares: precision, schedule, processes, batches, log."""
 
 import json
 import logging
@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel
 
 from riverrun.models.errors import ModelError
+from riverrun.models.training.optimizer import Optimizer, native
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=nn.Module)
@@ -24,43 +25,10 @@ OTHER = 7_919_000_003  # from the seed of a process to that of the next
 PATIENCE = timedelta(hours=12)  # for what the main process does alone, such as decoding a corpus
 
 
-class Optimizer:
-    """Muon for weight matrices (convolutions as matrices), AdamW for everything else, embeddings among it.
-
-    Sources: Jordan et al. 2024 (Muon); rate matched to AdamW's as in arXiv 2502.16982.
-    """
-
-    def __init__(self, module: nn.Module, rate: float) -> None:
-        rows = {part.weight for part in module.modules() if isinstance(part, nn.Embedding)}
-        large = (p for p in module.parameters() if p.ndim > 1 and min(p.shape[0], p[0].numel()) >= 8)
-        self.matrices = [p for p in large if p not in rows]
-        chosen = set(self.matrices)
-        others = [p for p in module.parameters() if p not in chosen]
-        self.flat = [nn.Parameter(p.detach().view(len(p), -1)) for p in self.matrices]  # same storage
-        self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(self.flat, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
-        ]
-
-    def step(self, rate: float) -> None:
-        for flat, matrix in zip(self.flat, self.matrices, strict=True):
-            flat.grad = None if matrix.grad is None else matrix.grad.view_as(flat)
-        for part in self.parts:
-            for group in part.param_groups:
-                group["lr"] = rate
-            part.step()
-
-    def state_dict(self) -> list[dict[str, Any]]:
-        return [part.state_dict() for part in self.parts]
-
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        for part, state in zip(self.parts, states, strict=True):
-            part.load_state_dict(state)
-
-
 @contextmanager
 def precision(device: torch.device, half: bool) -> Iterator[None]:
-    """With `half`, layers compute in bfloat16, and attention as `kernels` says."""
+    """With `half`, layers compute in bfloat16 where it is fast, and attention as `kernels` says."""
+    half = half and native(device)
     with kernels(device, half), torch.autocast(device.type, torch.bfloat16, enabled=half):
         yield
 
@@ -68,9 +36,10 @@ def precision(device: torch.device, half: bool) -> Iterator[None]:
 def kernels(device: torch.device, half: bool) -> AbstractContextManager[None]:
     """How attention is computed; what is computed again for derivatives has to find it as it was.
 
-    On CPUs it is spelled out with `half`: the fused kernel's way back takes ten times as long in bfloat16 there.
+    On CPUs it is spelled out in bfloat16: the fused kernel's way back takes ten times as long in it there.
     """
-    return sdpa_kernel(SDPBackend.MATH) if half and device.type == "cpu" else nullcontext()
+    spelled = half and device.type == "cpu" and native(device)
+    return sdpa_kernel(SDPBackend.MATH) if spelled else nullcontext()
 
 
 class Timed(Protocol):

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from riverrun.models.training.loop import Crew, Optimizer, descend, follow, precision, restore, shared, states
+from riverrun.models.training.loop import Crew, descend, follow, precision, restore, shared, states
+from riverrun.models.training.optimizer import Optimizer
 from riverrun.models.video.pixels import to_pixels
 from riverrun.models.video.vae import VideoVae
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from riverrun.models.restoration.network import Restorer
 from riverrun.models.restoration.spectrum import analyse
 from riverrun.models.restoration.tasks import observe
-from riverrun.models.training.loop import Optimizer, agreed, batches, gone, keep, kept, note, schedule
+from riverrun.models.training.loop import agreed, batches, gone, keep, kept, note, schedule
 from riverrun.models.training.losses import Pesq, flow_loss, predictor_loss
+from riverrun.models.training.optimizer import Optimizer
 
 
 @dataclass(frozen=True)

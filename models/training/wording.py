@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from riverrun.models.training.loop import Crew, Optimizer, descend, follow, precision, restore, shared, states
+from riverrun.models.training.loop import Crew, descend, follow, precision, restore, shared, states
+from riverrun.models.training.optimizer import Optimizer
 from riverrun.models.training.stories import encoded
 from riverrun.models.training.world.captions import caption, plural
 from riverrun.models.training.world.colors import LIGHTS

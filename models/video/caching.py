@@ -27,6 +27,7 @@ from riverrun.models.video import rflow
 from riverrun.models.video.rflow import NOISE, Draw, Frames, Guided
 
 if TYPE_CHECKING:
+    from riverrun.models.video.parallel import Parallel
     from riverrun.models.video.stdit3 import STDiT3
 
 KINDS = ("spatial", "temporal", "cross")  # of attention
@@ -258,7 +259,7 @@ def advance(
 
 def sample(
     caching: Caching,
-    net: "STDiT3",
+    net: "STDiT3 | Parallel",
     velocity: Guided,
     x: Tensor,
     times: list[float],

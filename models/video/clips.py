@@ -246,8 +246,8 @@ class OpenSora:
         draw = rflow.draws([seed_of(request.seed, loop)], x.shape)
         start = x[None].float().to(device)
         made, _ = caching.sample(
-            request.caching, self.net, velocity, start, self.times(request), draw, self.fps(request, 1), request.size,
-            branches(request), mask[None].to(device),
+            request.caching, self._shared(), velocity, start, self.times(request), draw, self.fps(request, 1),
+            request.size, branches(request), mask[None].to(device),
         )  # fmt: skip
         return made
 
@@ -259,9 +259,12 @@ class OpenSora:
     def velocity(self, request: Request, captions: tuple[State, State], split: bool) -> Guided:
         """That of clips as long and as large as is asked for, a row for each of the captions that `read` gave."""
         fps = self.fps(request, rows(captions[0]))
-        net: Any = Parallel(self.net) if self.ranks > 1 else self.net
-        net = rflow.ByRow(net) if split else net
+        net: Any = rflow.ByRow(self._shared()) if split else self._shared()
         return rflow.guided(net, *captions, fps, request.size, request.strength)
+
+    def _shared(self) -> STDiT3 | Parallel:
+        """The network, computed by all ranks where there are several."""
+        return Parallel(self.net) if self.ranks > 1 else self.net
 
     def times(self, request: Request) -> list[float]:
         """The times of the steps of a clip, and 0."""

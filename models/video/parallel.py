@@ -119,6 +119,10 @@ class Parallel:
     def config(self) -> Any:
         return self.net.config
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.net.dtype
+
     def __call__(
         self,
         x: Tensor,
@@ -134,3 +138,11 @@ class Parallel:
         count = -(-x.shape[3] // patch) * -(-x.shape[4] // patch)
         made, _ = self.net(x, time, caption, fps, size, noisy, reuse=reuse, shares=Shares(count, self.group))
         return made, None
+
+    def look(
+        self, x: Tensor, time: Tensor, fps: Tensor, size: tuple[float, float], noisy: Tensor | None = None
+    ) -> Tensor:
+        """As STDiT3.look: what the first rank sees, so that all decide alike what is taken over."""
+        seen = self.net.look(x, time, fps, size, noisy).contiguous()
+        dist.broadcast(seen, group=self.group, group_src=0)
+        return seen

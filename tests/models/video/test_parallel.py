@@ -12,7 +12,8 @@ from dataclasses import replace
 import torch
 import torch.distributed as dist
 torch.set_num_threads(1)
-from riverrun.models.video import rflow
+from riverrun.models.video import caching, rflow
+from riverrun.models.video.caching import Caching
 from riverrun.models.video.parallel import Parallel
 from riverrun.models.video.plan import sampling
 from tests.models.memory import peak
@@ -42,6 +43,26 @@ for heads in (3, 4):
     assert held < planned < 1.5 * held, (heads, held, planned)
 print(f"{ranks} ranks, {far:.1e} apart", flush=True)
 assert far < 1e-5, far
+
+torch.manual_seed(0)
+net = small(SMALL)
+told, nothing = (net.read(drawn(1, 6, 12, seed=s), torch.ones(1, 6)) for s in (1, 2))
+x, size, draw = drawn(1, 4, 3, 6, 6), (48.0, 48.0), rflow.draws([0], (4, 3, 6, 6))
+times = rflow.grid(8, 1.0)
+
+
+def sampled(of):
+    velocity = rflow.guided(of, told, nothing, fps, size, 2.0)
+    return caching.sample(Caching(delta=0.3), of, velocity, x, times, draw, fps, size)
+
+
+with torch.inference_mode():
+    one, kept = sampled(net)
+    assert 0 < kept["counts"][0]["blocks"] < 7
+    seen = net.look
+    net.look = lambda *args: seen(*args) + 1e6 * dist.get_rank()  # of which nothing would seem to change
+    two, also = sampled(Parallel(net))
+    assert also["counts"] == kept["counts"] and (one - two).abs().max() < 1e-4
 dist.barrier()
 os._exit(0)  # at once: gloo's threads now and then abort a process that takes its leave
 """

@@ -45,16 +45,19 @@ class Measure:
     rate: float
 
 
-def listed(sources: Sequence[Path], aesthetic: float) -> list[Clip]:
+def listed(sources: Sequence[Path], aesthetic: float, apart: Path | None = None) -> list[Clip]:
     """All clips of folders, and of lists that name them.
 
     In a folder, or one below it, the caption of clip.mp4 is clip.txt beside it. A list is a .csv or .jsonl file whose
     lines have `path`, from the folder of the list on, and `text`, and may have `aes`, `flow` and `camera_motion`;
-    the rest of it is not looked at. `aesthetic` is the score of clips that have none.
+    the rest of it is not looked at. `aesthetic` is the score of clips that have none, and what lies in `apart`, which
+    a training writes, is not taken for a clip.
     Raises ModelError for what is no folder and no list, clips that lack a caption, or have one of which cleaning
     leaves nothing, and where there are no clips.
     """
-    rows = [row for source in sources for row in (_beside(source) if source.is_dir() else _lines(source))]
+    rows = [
+        row for source in sources for row in (_beside(source, apart) if source.is_dir() else _lines(source))
+    ]
     if bare := [where for _, row, where in rows if not str(row["text"] or "").strip()]:
         more = f", and {len(bare) - 1} others" if len(bare) > 1 else ""
         raise ModelError(f"{bare[0]} has no caption{more}: say what is to be seen in it")
@@ -82,8 +85,10 @@ Row = tuple[Path, dict[str, Any], str]
 """A file, what is said of it, and where."""
 
 
-def _beside(folder: Path) -> Iterator[Row]:
+def _beside(folder: Path, apart: Path | None) -> Iterator[Row]:
     for path in sorted(folder.rglob("*")):
+        if apart and path.resolve().is_relative_to(apart.resolve()):
+            continue
         if path.suffix.lower() in VIDEOS | PICTURES and path.is_file():
             yield (
                 path,

@@ -98,7 +98,10 @@ def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
     complete(model)
     if out.resolve() == model.resolve():
         raise ModelError(f"out is {out}, where the model is, expected another folder")
-    clips, device = footage.listed([base / told for told in plan.clips], plan.aesthetic), str(crew.device)
+    clips, device = (
+        footage.listed([base / told for told in plan.clips], plan.aesthetic, out),
+        str(crew.device),
+    )
     config = parse(described(model / "transformer" / "config.json"), KIND)
     half = "bfloat16" if plan.transformer.half else "float32"
     shelf = Shelf(out / "features", stamp(model / "vae", half), stamp(model / "text_encoder", config.tokens))

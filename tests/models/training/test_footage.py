@@ -30,6 +30,11 @@ def test_captions_lie_beside_clips(tmp_path: Path) -> None:
         Clip(tmp_path / "b.mp4", "a calm sea aesthetic score: 6.5."),
         Clip(tmp_path / "more" / "a.PNG", "a storm, aesthetic score: 5.0."),
     ]
+    (tmp_path / "out" / "samples").mkdir(parents=True)
+    (tmp_path / "out" / "samples" / "0.mp4").touch()
+    assert len(listed([tmp_path], 6.5, tmp_path / "out")) == 2, "what a training wrote is none of its clips"
+    with pytest.raises(ModelError, match=r"0\.mp4 has no caption"):
+        listed([tmp_path], 6.5)
 
 
 @pytest.mark.parametrize(

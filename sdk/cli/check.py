@@ -31,18 +31,25 @@ def stream(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     hops: Annotated[int, typer.Option(min=4, help="How long each stream is.")] = 64,
     seed: Annotated[int, typer.Option(help="Of the input and of the sessions.")] = 0,
-    preset: Annotated[str, typer.Option(help="One of the model's, if it has any. Default: as it is.")] = "",
+    preset: Annotated[
+        str, typer.Option(help="One of the model's, or auto: each of them in turn. Default: as it is.")
+    ] = "",
 ) -> None:
     """Compare a model's stream with its whole-clip pass; the exit status is 1 where they differ."""
     from riverrun.models import load
+    from riverrun.models.voice.fitting import ways
+
+    made = load(model, device)
+    for name, way in (ways(made, preset) if preset else {"": made}).items():
+        examine(f"{model}, preset {name}" if name else model, way, device, hops, seed)
+
+
+def examine(what: str, made: Any, device: str, hops: int, seed: int) -> None:
+    """Print how far a model's streams are from what they promise. Raises as `check_stream`."""
     from riverrun.models.checking import check_stream, sample
     from riverrun.models.restoration.stream import Request
 
-    made, scripts = load(model, device), list[list[Any]]()
-    if preset:
-        from riverrun.models.voice.fitting import ways
-
-        made = ways(made, preset).get(preset, made)
+    scripts = list[list[Any]]()
     requests: list[Any] = [Request(seed=seed), Request(seed=seed + 1), Request(strength=0.5, seed=seed + 2)]
     if symbols := made.spec.symbols[:hops]:
         said = made.request
@@ -58,7 +65,7 @@ def stream(
         if report[name] is not None:
             typer.echo(f"max |{meaning}|".ljust(44) + told(report[name], made.spec.gives[0].kind))
     typer.echo(
-        f"{model}: {report['ticks']} ticks a stream, up to {report['batch']} streams a step, all the same"
+        f"{what}: {report['ticks']} ticks a stream, up to {report['batch']} streams a step, all the same"
     )
 
 

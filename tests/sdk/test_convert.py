@@ -77,6 +77,14 @@ def test_a_preset_is_named_or_found_and_told(
     assert "the model has none" in capsys.readouterr().err
 
 
+def test_every_preset_is_checked_in_turn(xvc: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("check", "stream", xvc, "--hops", "8", "--preset", "auto") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(xvc)]
+    assert [line.split(":")[0] for line in lines] == [
+        f"{xvc}, preset {name}" for name in ("default", "light", "quick", "cpu")
+    ]
+
+
 def test_a_file_becomes_one_in_another_voice_beside_it(source: Path, weights: str) -> None:
     made = riverrun.convert(source, voice="ben", pitch=2.0, seed=3, model=weights)
     assert made.path == str(source.with_name("in.converted.wav"))

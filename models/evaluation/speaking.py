@@ -76,8 +76,12 @@ class Bench:
         if self.among:
             sizes = " to ".join(map(str, sorted({min(self.among.values()), max(self.among.values())})))
             notes += [
-                f"Voices by Resemblyzer, against {TAUGHT} other recordings of each; nearest of {sizes} voices of one "
-                "gender: those held out, filled up with the likest others."
+                f"Voices by Resemblyzer, against up to {TAUGHT} other recordings of each; nearest of {sizes} voices"
+                + (
+                    " of one gender: those held out, filled up with the likest others."
+                    if any(voice.gender for voice in self.voices.values())
+                    else "."
+                )
             ]
         elif self.voices:
             notes += ["Voices are not compared: the package Resemblyzer is not here."]
@@ -122,7 +126,8 @@ def bench(
             if voice:
                 result.among[voice] = len(known)
             times = (len(sound) / talker.rate, first, elapsed)
-            scores.append(score(line.text, resample(sound, talker.rate, RATE), times, judges, voice, known))
+            text = line.text if talker.made or line.same else ""
+            scores.append(score(text, resample(sound, talker.rate, RATE), times, judges, voice, known))
     return result
 
 
@@ -146,8 +151,11 @@ def score(
     voice: str,
     known: Mapping[str, Print],
 ) -> Score:
-    """Judge one sentence; `sound` at 16 kHz, `known` are prints of the voices that it may be nearest to."""
-    heard = judges.hear(sound)
+    """Judge one sentence, or the sound of one that is not known; `sound` at 16 kHz.
+
+    `known` are prints of the voices that it may be nearest to.
+    """
+    heard = judges.hear(sound) if text else ""
     wanted, found = words(text), words(heard)
     letters, found_letters = " ".join(wanted), " ".join(found)
     judged = (dnsmos(sound, sound), distill_mos(sound, sound))

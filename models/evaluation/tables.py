@@ -17,7 +17,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def cell(values: Sequence[float], wholes: Sequence[float] | None = None, digits: int = 2) -> str:
     """A mean and its 95 % interval, or that of a sum over the sum of `wholes`; nothing of nothing."""
-    if not values:
+    if not values or not sum(wholes or [1.0]):
         return ""
     found = ratio(values, [1.0] * len(values) if wholes is None else wholes)
     mean, low, high = (f"{value:.{digits}f}" for value in found)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from riverrun.models.evaluation.peers import System
     from riverrun.models.evaluation.recordings import Packages
     from riverrun.models.evaluation.speakers import Talker
-    from riverrun.models.evaluation.speaking import Judges, Sound
+    from riverrun.models.evaluation.speaking import Bench, Judges, Sound
     from riverrun.models.training.world.sprites import Bank
     from riverrun.models.video.lite import ShowLiteNet
 
@@ -120,6 +120,7 @@ def speak(
         int, typer.Option(min=1, max=16, help="Judge ours also where it says each sentence so many times.")
     ] = 1,
     half: Annotated[bool, typer.Option("--half", help="Judge ours in half precision, too.")] = False,
+    people: Annotated[bool, typer.Option(help="Clone people, too, whose recordings packages carry.")] = True,
     whisper: Annotated[Recogniser, typer.Option(help="Counts wrong words.")] = Recogniser.tiny,
     peers: Annotated[bool, typer.Option(help="Judge the other systems that are here, too.")] = True,
     keep: Annotated[Path | None, typer.Option(help="A folder for all that is said, as .wav.")] = None,
@@ -138,9 +139,39 @@ def speak(
     lines, voices = read(corpus, sentences) if corpus else (harvard(sentences), {})
     talkers = spoken(model, steps, bool(corpus), best_of, half)
     talkers += speakers.peers(packages, tell) if peers else []
-    judges = listeners(packages, whisper, bool(voices))
+    judges = listeners(packages, whisper, bool(voices) or (people and model is not None))
     done = bench(talkers, lines, voices, judges, keeping(keep), tell)
-    typer.echo(json.dumps(done.document(), indent=1) if as_json else done.table())
+    theirs = cloned(packages, model, steps, lines, judges, keep) if model and people else None
+    if as_json:
+        document = done.document() | ({"people": theirs.document()} if theirs else {})
+        typer.echo(json.dumps(document, indent=1))
+    else:
+        typer.echo(done.table() + (f"\n\nPeople:\n\n{theirs.table()}" if theirs else ""))
+
+
+def cloned(
+    packages: "Packages",
+    model: str,
+    steps: int | None,
+    lines: "list[Line]",
+    judges: "Judges",
+    keep: Path | None,
+) -> "Bench | None":
+    """Judge ours in the voices of people, if they can be had."""
+    from riverrun.measure import Cloned
+    from riverrun.models.errors import ModelError
+    from riverrun.models.evaluation.lines import people
+    from riverrun.models.evaluation.speakers import Recorded, Talker
+    from riverrun.models.evaluation.speaking import bench
+    from riverrun.speaker import Speaker
+
+    try:
+        said, voices = people(packages, lines)
+    except ModelError as error:
+        tell(f"people are not cloned: {error}")
+        return None
+    talkers: list[Talker] = [Recorded(), Cloned(Path(model).stem, Speaker(model, steps=steps))]
+    return bench(talkers, said, voices, judges, keeping(keep and keep / "people"), tell)
 
 
 @app.command()

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from riverrun.media import UnsupportedMedia, write
 from riverrun.models.errors import ModelError
+from riverrun.models.evaluation import lines as told
 from riverrun.models.evaluation import speaking
 from riverrun.models.evaluation.hearing import distance, words
 from riverrun.models.evaluation.likeness import nearest, unit, windows
-from riverrun.models.evaluation.lines import HARVARD, TAUGHT, Line, Voice, harvard, read
+from riverrun.models.evaluation.lines import HARVARD, TAUGHT, Line, Voice, harvard, people, read
 from riverrun.models.evaluation.metrics import ratio
+from riverrun.models.evaluation.recordings import Packages
 from riverrun.models.evaluation.speaking import Judges, among, bench, said
+from riverrun.models.training.corpus import decode
 
 Sound = NDArray[np.float32]
 
@@ -156,6 +159,28 @@ def test_a_table_holds_every_system_and_what_recordings_are_like(
     assert "nearest of 4 voices" in done.table() and "Whisper parrot" in done.table()
     document = json.loads(json.dumps(done.document()))
     assert document["scores"]["ours"][0]["words"] == 4 and document["among"] == {"af_a": 4}
+
+
+def test_people_say_sentences_that_they_never_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speaking, "dnsmos", lambda *_: 3.0)
+    monkeypatch.setattr(speaking, "distill_mos", lambda *_: 4.0)
+    clips = {name: [np.full(48_000, level, np.float32)] * 5 for name, level in (("ann", 0.1), ("ben", 0.2))}
+    monkeypatch.setattr(told, "speakers", lambda _: clips.items())
+    lines, voices = people(Packages(tmp_path), harvard(4))
+    assert [line.voice for line in lines] == ["ann", "ben", "ann", "ben"]
+    assert [line.text for line in lines] == list(HARVARD[:4])
+    for line in lines:
+        known = {row.path for row in voices[line.voice].known}
+        assert line.prompt and line.recording and not known & {line.prompt.path, line.recording}
+        assert len(decode(line.prompt.path)) >= 5 * 16_000
+    done = bench(
+        [Tone("recordings", made=False), Tone("ours")], lines, voices,
+        Judges("parrot", lambda sound: "glue", embed), tell=lambda _: None,
+    )  # fmt: skip
+    rows = [line.split(" | ") for line in done.table().splitlines()]
+    assert [row[0] for row in rows[2:5]] == ["| recordings", "| recordings, as another voice", "| ours"]
+    assert rows[2][1] == rows[2][2] == "" and rows[4][1], "nobody knows what the recordings say"
+    assert rows[2][3] == "3.00 (3.00-3.00)" and rows[2][5] and "nearest of 2 voices." in done.table()
 
 
 def test_silence_is_an_error_and_first_means_sound() -> None:

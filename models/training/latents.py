@@ -106,6 +106,29 @@ def content(path: Path) -> str:
         return number(str(path))
 
 
+def contents(paths: Sequence[Path], shelf: Shelf, crew: Crew) -> list[str]:
+    """The numbers of files, kept for as long as their sizes and times stay."""
+    shelf.folder.mkdir(parents=True, exist_ok=True)
+    file = shelf.folder / "contents.json"
+    keys = [number(str(path.resolve()), *_written(path)) for path in paths]
+    with crew.main_process_first():
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        known = {key: kept.get(key) or content(path) for key, path in zip(keys, paths, strict=True)}
+        if crew.is_main_process:
+            part = file.with_suffix(".tmp")
+            part.write_text(json.dumps(known))
+            part.replace(file)
+    return [known[key] for key in keys]
+
+
+def _written(path: Path) -> tuple[int, ...]:
+    """How large a file is, and when it was written; nothing where it cannot be seen."""
+    try:
+        return path.stat().st_size, path.stat().st_mtime_ns
+    except OSError:
+        return ()
+
+
 def share(work: Mapping[Path, T], crew: Crew) -> list[tuple[Path, T]]:
     """What a process of a crew does of some work, by the files it is to write: of what is not done yet."""
     missing = [(path, one) for path, one in work.items() if not path.exists()]
@@ -115,9 +138,8 @@ def share(work: Mapping[Path, T], crew: Crew) -> list[tuple[Path, T]]:
 
 def measures(clips: Sequence[Clip], shelf: Shelf, crew: Crew) -> list[tuple[Clip, str, Measure]]:
     """Clips that can be decoded, with their content and measures; the log tells of the others."""
-    shelf.folder.mkdir(parents=True, exist_ok=True)
-    contents = [content(clip.path) for clip in clips]
-    places = [shelf.measured(told) for told in contents]
+    found = contents([clip.path for clip in clips], shelf, crew)
+    places = [shelf.measured(told) for told in found]
     for path, clip in share(dict(zip(places, clips, strict=True)), crew):
         try:
             part, told = path.with_suffix(".tmp"), asdict(footage.measure(clip))
@@ -129,7 +151,7 @@ def measures(clips: Sequence[Clip], shelf: Shelf, crew: Crew) -> list[tuple[Clip
     crew.wait_for_everyone()
     return [
         (clip, told, checkpoint.build(Measure, json.loads(path.read_text())))
-        for clip, told, path in zip(clips, contents, places, strict=True)
+        for clip, told, path in zip(clips, found, places, strict=True)
         if path.exists()
     ]
 

@@ -100,7 +100,9 @@ def test_what_is_worked_out_is_kept_by_content(
     plan = replace(PLAN, samples=(), transformer=replace(PLAN.transformer, steps=1))
     run(plan, base, CPU)
     shelf = sorted((base / "out" / "features").iterdir())
-    assert len(shelf) == 4 + 3 + 3, "measures, latents and captions of what can be used"
+    assert len(shelf) == 1 + 4 + 3 + 3, (
+        "contents of clips; measures, latents and captions of what can be used"
+    )
 
     def refuse(*_: object) -> None:
         raise AssertionError("it is there")
@@ -113,6 +115,25 @@ def test_what_is_worked_out_is_kept_by_content(
         (base / "clips" / f"renamed-{path.name}").write_bytes(path.read_bytes())
     run(replace(plan, transformer=replace(plan.transformer, steps=2)), base, CPU)
     assert sorted((base / "out" / "features").iterdir()) == shelf
+
+
+def test_clips_are_read_again_only_when_they_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, read, content = [tmp_path / name for name in ("a", "b", "lost")], list[Path](), latents.content
+    for path in paths[:2]:
+        path.write_text(path.name)
+
+    def noted(path: Path) -> str:
+        read.append(path)
+        return content(path)
+
+    monkeypatch.setattr(latents, "content", noted)
+    shelf = latents.Shelf(tmp_path / "shelf")
+    first = latents.contents([*paths, paths[0]], shelf, CPU)
+    assert read.count(paths[1]) == 1 and first[0] == first[3] and len(set(first)) == 3
+    read.clear()
+    paths[1].write_text("other")
+    second = latents.contents(paths, shelf, CPU)
+    assert read == [paths[1]] and second[0] == first[0] and second[1] != first[1]
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

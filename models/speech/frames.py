@@ -4,9 +4,11 @@ Every layer takes `[b, t, c]` and the state its `start` made, and gives both on.
 Source: arXiv 2306.00814 (Vocos): ConvNeXt layers, magnitudes and phases, inverse STFT.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -22,9 +24,9 @@ class FrameConfig:
     A latent frame of `width` channels is `stride` spectra, each `step` samples after the one before and four steps
     long. `encoder` and `decoder` are channels, layers at the rate of spectra, and layers at the rate of latents.
     With `noise` the decoder says how much of each spectrum is noise, which is drawn anew for every one: without, what
-    sounds like noise is made of the same few patterns again and again.
-    `scale` is what latents are divided by to be near unit variance. Units: `rate` in Hz. Raises ValueError where
-    an end is not three numbers.
+    sounds like noise is made of the same few patterns again and again. Below `noise_from` all of it is sure.
+    `scale` is what latents are divided by to be near unit variance. Units: `rate` and `noise_from` in Hz. Raises
+    ValueError where an end is not three numbers, or noise would begin above all there is.
     """
 
     width: int = 32
@@ -35,11 +37,16 @@ class FrameConfig:
     scale: float = 1.0
     rate: int = 24_000
     noise: bool = False
+    noise_from: float = 0.0
 
     def __post_init__(self) -> None:
         for end in (self.encoder, self.decoder):
             if len(end) != 3:
                 raise ValueError(f"an end is {end}, expected channels, layers of spectra and of latents")
+        if not 0 <= self.noise_from < self.rate / 2:
+            raise ValueError(
+                f"noise is from {self.noise_from} Hz on, expected 0 or more and below {self.rate / 2}"
+            )
 
     @property
     def hop(self) -> int:
@@ -54,6 +61,11 @@ class FrameConfig:
     @property
     def bins(self) -> int:
         return self.size // 2 + 1
+
+    @property
+    def noisy(self) -> int:
+        """Bins, the highest ones, in which noise is."""
+        return self.bins - math.ceil(self.noise_from * self.size / self.rate) if self.noise else 0
 
 
 class FrameEncoder(nn.Module):
@@ -96,7 +108,7 @@ class FrameDecoder(nn.Module):
         self.first, self.norm = Conv(config.width, c, 3, True), nn.LayerNorm(c)
         self.slow, self.fast = Layers(c, slow, True), Layers(c, fast, True)
         self.unfold = nn.Linear(c, config.stride * c)
-        self.last_norm, self.last = nn.LayerNorm(c), nn.Linear(c, (2 + config.noise) * config.bins)
+        self.last_norm, self.last = nn.LayerNorm(c), nn.Linear(c, 2 * config.bins + config.noisy)
         nn.init.constant_(self.last.bias[: config.bins], -4.0)
         nn.init.constant_(self.last.bias[2 * config.bins :], -6.0)
 
@@ -135,7 +147,9 @@ class FrameDecoder(nn.Module):
         x = rearrange(self.unfold(x), "b t (n c) -> b (t n) c", n=self.config.stride)
         x, fast = self.fast(x, state["fast"])
         told = self.last(self.last_norm(x)).to(state["tail"].dtype)
-        size, phase, *loud = told.split(self.config.bins, dim=2)
+        bins, noisy = self.config.bins, self.config.noisy
+        size, phase, loud = told.split([bins, bins, noisy], dim=2)
         spectrum = torch.polar(size.clamp_max(LOUDEST).exp(), phase)
         kept = {"first": first, "slow": slow, "fast": fast}
-        return spectrum, loud[0].clamp_max(LOUDEST).exp() if loud else None, kept
+        noise = F.pad(loud.clamp_max(LOUDEST).exp(), (bins - noisy, 0)) if noisy else None
+        return spectrum, noise, kept

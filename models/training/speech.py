@@ -41,7 +41,8 @@ class Recipe:
 
     Units: `minutes` of wall clock (or `steps`, whichever ends first), of which the share `alone` is without judges;
     `batch` crops of `frames` latent frames a step and process; `nats` of information a latent frame may carry; `pesq`
-    is the weight of PESQ. With `half` the layers compute in bfloat16, which halves a step on processors that know it.
+    is the weight of PESQ. With `frozen` the encoder stays as it is, and with it what a transformer has learned to make.
+    With `half` the layers compute in bfloat16, which halves a step on processors that know it.
     """
 
     minutes: float = 60
@@ -53,6 +54,7 @@ class Recipe:
     judge_rate: float = 3e-4
     nats: float = 80.0
     pesq: float = 0.0
+    frozen: bool = False
     half: bool = False
     ema: float = 0.999
     seed: int = 0
@@ -82,6 +84,7 @@ class Course:
     def __init__(self, model: WaveVae, recipe: Recipe, crew: Crew) -> None:
         device = crew.device
         self.model, self.recipe, self.crew = shared(model.to(device), crew).train(), recipe, crew
+        self.model.encoder.requires_grad_(not recipe.frozen)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
         self.judges = shared(Judges().to(device), crew)
         self.spectral = Spectral(model.config.rate).to(device)

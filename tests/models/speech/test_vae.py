@@ -24,7 +24,8 @@ FRAMES = 11
 SMALL = WaveConfig(4, (2, 4, 8), (2, 4, 6), 4, 0.5, causal=True)
 SPECTRAL = FrameConfig(4, 12, 4, (8, 1, 1), (8, 2, 1), 0.5)
 NOISY = replace(SPECTRAL, noise=True)
-causal = pytest.mark.parametrize("config", [SMALL, SPECTRAL, NOISY])
+HISS = replace(NOISY, noise_from=6000.0)
+causal = pytest.mark.parametrize("config", [SMALL, SPECTRAL, NOISY, HISS])
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +135,24 @@ def test_noise_is_the_seeds_and_never_the_same_twice() -> None:
         assert abs(repetition(sound[0].numpy(), NOISY.rate, period)) < 0.1
     still = WaveVae(SPECTRAL).decode(latents)[0][0, 0].detach().numpy()
     assert repetition(still[len(still) // 2 :], SPECTRAL.rate, SPECTRAL.hop) > 0.99
+
+
+def test_noise_that_begins_somewhere_leaves_all_below_alone() -> None:
+    model, latents = WaveVae(HISS), torch.randn(1, 4, 200).expand(2, -1, -1)
+    assert isinstance(model.decoder, FrameDecoder)
+    torch.nn.init.constant_(model.decoder.last.bias[2 * HISS.bins :], 0.0)
+    state = model.start(2)
+    state["seed"] = [3, 4]
+    one, other = model.decode(latents, state)[0][:, 0].detach()
+    power = torch.fft.rfft(one - other).abs().square()
+    first = round(len(power) * 2 * (6000 - 500) / HISS.rate)  # 500 Hz, as spectra are short
+    assert power[first:].sum() > 100 * power[:first].sum() and (one - other).std() > 0.3
+    assert sum(p.numel() for p in model.parameters()) < sum(p.numel() for p in WaveVae(NOISY).parameters())
+    for hertz in (-1.0, 12_000.0):
+        with pytest.raises(
+            ValueError, match=f"noise is from {hertz} Hz on, expected 0 or more and below 12000"
+        ):
+            replace(HISS, noise_from=hertz)
 
 
 def test_spectra_give_back_the_sound_they_are_of() -> None:

@@ -38,6 +38,14 @@ def test_a_run_learns_alone_and_then_with_judges(tmp_path: Path) -> None:
     assert saved and not any(torch.equal(before[k], v) for k, v in model.state_dict().items() if "grow" in k)
 
 
+def test_a_frozen_encoder_stays_as_it_is_while_the_decoder_learns(tmp_path: Path) -> None:
+    model = WaveVae(TINY)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train(model, replace(SMOKE, frozen=True, alone=1.0), sound(), tmp_path, CPU)
+    same = {name for name, value in model.state_dict().items() if torch.equal(before[name], value)}
+    assert same == {name for name in before if name.startswith("encoder.")}
+
+
 def test_how_loud_noise_is_is_learned_without_judges() -> None:
     torch.manual_seed(0)
     recorded = (3000 * torch.randn(48_000)).short()

@@ -27,7 +27,7 @@ from riverrun.models.speech.aligner import (
 )
 from riverrun.models.training import plans
 from riverrun.models.training.alignments import errors
-from riverrun.models.training.loop import Clock, gone, keep, kept, means, restore, schedule, states
+from riverrun.models.training.loop import Clock, gone, keep, kept, means, precision, restore, schedule, states
 from riverrun.models.training.optimizer import Optimizer
 from riverrun.models.training.readings import Pool, build, splits
 
@@ -160,7 +160,7 @@ class Course:
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.taken)
         mel, frames = vary(batch.mel, batch.frames, self.recipe.vary, generator)
         batch = Batch(mel, frames, batch.columns, batch.optional, batch.states)
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision(torch.device("cpu"), half=True):
             near, far = self.model.near(mel), self.model.far(mel)
         places = batch.columns[:, None].expand(-1, mel.shape[1], -1)
         heard, known = near.gather(2, places), far.gather(2, places)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from riverrun.models.restoration.network import Restorer, complex_noise
 from riverrun.models.restoration.spectrum import synthesise
+from riverrun.models.training.loop import precision
 
 WINDOWS = (256, 512, 768, 1024)  # samples, of the multi-resolution spectra
 
@@ -64,7 +65,7 @@ def predictor_loss(
     Shapes: seen, wanted complex `[b, y, t]`; noisy, target `[b, n]`.
     """
     config, gain = model.config.spectrum, level(noisy, target)
-    with torch.autocast(noisy.device.type, torch.bfloat16):
+    with precision(noisy.device, half=True):
         estimate = model.predict(seen)
     heard = synthesise(config, estimate)[0][:, config.latency :] * gain
     clean = target[:, : heard.shape[1]] * gain
@@ -91,6 +92,6 @@ def flow_loss(
     begin, end = model.config.path.begin(first, z), model.config.path.end(wanted, z)
     time = torch.rand(len(seen), generator=generator, device=seen.device)
     x = torch.lerp(begin, end, time[:, None, None].to(begin.dtype))
-    with torch.autocast(seen.device.type, torch.bfloat16):
+    with precision(seen.device, half=True):
         velocity = model.velocity(x, time, model.conditions(seen, first))
     return 0.5 * (velocity - (end - begin)).abs().square().sum((1, 2)).mean()

@@ -17,7 +17,8 @@ from riverrun.models.errors import ModelError
 from riverrun.models.training import buckets, footage, latents, plans, velocities
 from riverrun.models.training.buckets import Bucket, Slot
 from riverrun.models.training.latents import Example, Shelf, stamp
-from riverrun.models.training.loop import Crew
+from riverrun.models.training.loop import Crew, precision
+from riverrun.models.training.optimizer import native
 from riverrun.models.training.velocities import Recipe
 from riverrun.models.video import resolutions
 from riverrun.models.video.clips import OpenSora, Request, complete, shown
@@ -98,13 +99,11 @@ def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
     complete(model)
     if out.resolve() == model.resolve():
         raise ModelError(f"out is {out}, where the model is, expected another folder")
-    clips, device = (
-        footage.listed([base / told for told in plan.clips], plan.aesthetic, out),
-        str(crew.device),
-    )
+    clips = footage.listed([base / told for told in plan.clips], plan.aesthetic, out)
+    device = str(crew.device)
     config = parse(described(model / "transformer" / "config.json"), KIND)
-    half = "bfloat16" if plan.transformer.half else "float32"
-    shelf = Shelf(out / "features", stamp(model / "vae", half), stamp(model / "text_encoder", config.tokens))
+    dtype = precise(plan, crew.device)
+    shelf = Shelf(out / "features", stamp(model / "vae", dtype), stamp(model / "text_encoder", config.tokens))
     measured = latents.measures(clips, shelf, crew)
     found = latents.examples(measured, plan.buckets, plan.transformer.seed)
     heldout = [one for one in found if plan.holds(one)]
@@ -113,7 +112,7 @@ def run(plan: Plan, base: Path, crew: Crew, fresh: bool = False) -> Path:
         tell(slots, len(clips) - len(measured), len(measured) - len(found), len(heldout))
     if not slots:
         raise ModelError(f"none of {len(clips)} clips is left to learn from: add smaller or shorter buckets")
-    latents.encode(found, shelf, crew, partial(load_vae, model / "vae", device, half))
+    latents.encode(found, shelf, crew, partial(load_vae, model / "vae", device, dtype))
     texts = [one.clip.text for one in found] + [plan.shown(prompt).text(0) for prompt in plan.samples]
     latents.read(texts, shelf, crew, partial(load_t5, model / "text_encoder", config.tokens, device))
 
@@ -173,17 +172,22 @@ def lay(model: Path, out: Path, net: STDiT3) -> None:
             link.symlink_to((model / name).resolve(), target_is_directory=True)
 
 
+def precise(plan: Plan, device: torch.device) -> str:
+    """What the autoencoder computes in: the same as the transformer."""
+    return "bfloat16" if plan.transformer.half and native(device) else "float32"
+
+
 def show(plan: Plan, net: STDiT3, shelf: Shelf, out: Path) -> None:
     """Write the samples of a plan: clips, or pictures where the first bucket is of these."""
     if not plan.samples:
         return
-    device, half = next(net.parameters()).device, plan.transformer.half
-    vae = load_vae(out / "vae", str(device), "bfloat16" if half else "float32")
+    device = next(net.parameters()).device
+    vae = load_vae(out / "vae", str(device), precise(plan, device))
     parts, folder = OpenSora(net, vae, shelf.read), out / "samples"
     folder.mkdir(exist_ok=True)
     for number, prompt in enumerate(plan.samples):
         request = plan.shown(prompt)
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        with precision(device, plan.transformer.half):
             made = torch.cat([part.cpu() for part in parts.generate(request)], dim=1)
         pictures = shown(made)
         if request.frames == 1:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from riverrun.models.restoration.network import Restorer
 from riverrun.models.restoration.spectrum import analyse
 from riverrun.models.restoration.tasks import observe
-from riverrun.models.training.loop import agreed, batches, gone, keep, kept, note, schedule
+from riverrun.models.training.loop import agreed, batches, gone, keep, kept, note, precision, schedule
 from riverrun.models.training.losses import Pesq, flow_loss, predictor_loss
 from riverrun.models.training.optimizer import Optimizer
 
@@ -112,7 +112,7 @@ class Stage(nn.Module):
         seen, _ = observe(self.model.config, analyse(spectrum, noisy)[0])
         if self.stage == "predictor":
             return predictor_loss(self.model, seen, noisy, target, wanted, self.pesq)
-        with torch.no_grad(), torch.autocast(noisy.device.type, torch.bfloat16):
+        with torch.no_grad(), precision(noisy.device, half=True):
             first = self.model.predict(seen)
         return flow_loss(self.model, seen, first, wanted, generator)
 

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from riverrun.models import checkpoint
 from riverrun.models.errors import ModelError
 from riverrun.models.training.flowing import Reel
-from riverrun.models.training.loop import OTHER, Crew
+from riverrun.models.training.loop import OTHER, Crew, precision
 from riverrun.models.training.world import sprites
 from riverrun.models.training.world.captions import caption
 from riverrun.models.training.world.labels import Labeler
@@ -115,7 +115,7 @@ def labels(story: Story, bank: sprites.Bank, times: Times, config: Config, size:
 def encoded(vae: VideoVae, frames: Frames, group: int) -> Tensor:
     """Latents of groups of pictures.  # [(k f), y, x, 3] -> [k, c, f', y', x']"""
     rows = torch.from_numpy(frames).to(vae.scale.device).unflatten(0, (-1, group))
-    with torch.autocast(rows.device.type, torch.bfloat16):
+    with precision(rows.device, half=True):
         mean, _ = vae.told(to_pixels(rows))
     normed: Tensor = (mean.float() - vae.shift) / vae.scale
     return normed

@@ -15,7 +15,7 @@ from riverrun.models.restoration.network import Restorer, complex_noise
 from riverrun.models.restoration.spectrum import analyse, synthesise
 from riverrun.models.restoration.tableau import LearnedTableau
 from riverrun.models.restoration.tasks import observe
-from riverrun.models.training.loop import agreed, batches, gone, note
+from riverrun.models.training.loop import agreed, batches, gone, note, precision
 from riverrun.models.training.losses import Pesq, level
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Solver(nn.Module):
         slopes: list[Tensor] = []
         for i in range(len(c)):
             here = x + sum((a[i, j] * k for j, k in enumerate(slopes)), torch.zeros_like(x))
-            with torch.autocast(x.device.type, torch.bfloat16):
+            with precision(x.device, half=True):
                 slopes.append(self.model.velocity(here, c[i].expand(len(x)), conditions))
         return x + sum((b[i] * k for i, k in enumerate(slopes)), torch.zeros_like(x))
 
@@ -56,7 +56,7 @@ class Solver(nn.Module):
         config = self.model.config
         with torch.no_grad():
             seen, _ = observe(config, analyse(config.spectrum, noisy)[0])
-            with torch.autocast(noisy.device.type, torch.bfloat16):
+            with precision(noisy.device, half=True):
                 first = self.model.predict(seen)
             x = config.path.begin(first, complex_noise(seen, generator))
         clean = self.solve(x, self.model.conditions(seen, first))

@@ -2,11 +2,14 @@
 
 import random
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from tests.pace import skipped
 
 settings.register_profile("riverrun", deadline=None, derandomize=True, database=None)
 settings.register_profile("fuzz", settings.get_profile("riverrun"), max_examples=1_120, derandomize=False)
@@ -25,6 +28,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.path.is_relative_to(folder) for folder in TIMED):
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A machine that cannot keep up with live sound is no fault of what is tested."""
+    report = yield
+    skipped(item, call, report)
+    return report
 
 
 @pytest.fixture(autouse=True)

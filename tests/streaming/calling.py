@@ -168,6 +168,10 @@ class Caller:
             await asyncio.sleep(0.01)
         raise AssertionError(f"only {len(self.heard)} frames came")
 
+    def late(self) -> list[dict[str, Any]]:
+        """What the server told of input that it dropped and of what it did less of."""
+        return [m for m in self.told if m.get("name") in ("overrun", "degraded")]
+
     async def quiet(self, frames: int) -> None:
         """Wait until the last so many frames are silent."""
         for _ in range(500):

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo serve test lint bench bench-serve clean
+.PHONY: demo serve test cover lint bench bench-serve clean
 
 # Clean a sample through the streaming path; say where the result is and what was measured.
 demo: $(VENV)/.core
@@ -15,11 +15,16 @@ demo: $(VENV)/.core
 serve: $(VENV)/.core
 	$(BIN)/riverrun serve $(ARGS)
 
-# Tests of the page need Chromium; without it, and without the right to install it, they say so and are skipped.
+# In two processes, and what is live at last in one. Tests of the page need Chromium; without it, and without the right
+# to install it, they say so and are skipped.
 test: $(VENV)/.test
 	@command -v chromium > /dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get > /dev/null || \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium > /dev/null; } || true
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+# Which lines the tests do not reach. It slows calls down that are live, and so is no part of `test`.
+cover: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check

@@ -1,13 +1,15 @@
-"""What every test gets: one thread, the same seeds, and hypothesis without clock or dice."""
+"""What every test gets: its place in the order, one thread, the same seeds, hypothesis without clock or dice."""
 
+import gc
 import random
 import sys
 from collections.abc import Generator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.pace import skipped
 
@@ -15,19 +17,36 @@ settings.register_profile("riverrun", deadline=None, derandomize=True, database=
 settings.register_profile("fuzz", settings.get_profile("riverrun"), max_examples=1_120, derandomize=False)
 settings.load_profile("riverrun")
 
-TIMED = [
-    Path(__file__).parent / name for name in ("streaming", "sdk", "webui")
-]  # where time passes in earnest
+TIMED = ("tests/streaming/", "tests/sdk/", "tests/webui/")  # where time passes in earnest
+LIVE = (  # and where sound has to keep its pace
+    "tests/webui/",
+    *(f"tests/streaming/test_{name}.py" for name in ("abrupt", "delay", "webrtc", "whip", "ws")),
+    *(f"tests/streaming/test_{name}_calls.py" for name in ("show", "speech")),
+    *(f"tests/sdk/test_{name}.py" for name in ("client", "convert", "load", "playout")),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Live calls and streams get another try: a machine that others share may be away for seconds.
+    """What is live comes last, and what is timed gets another try: others may hold a shared machine for seconds.
 
     The summary tells which ones took it.
     """
+    items.sort(key=lambda item: item.nodeid.startswith(LIVE))
     for item in items:
-        if any(item.path.is_relative_to(folder) for folder in TIMED):
+        if item.nodeid.startswith(TIMED):
             item.add_marker(pytest.mark.flaky(reruns=2))
+
+
+class Sharing(LoadScopeScheduling):  # type: ignore[misc]
+    """Processes share the files in turn, and one of them takes all that is live when nothing else is left."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "live" if nodeid.startswith(LIVE) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sharing:
+    config.option.loadscopereorder = False
+    return Sharing(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -38,6 +57,13 @@ def pytest_runtest_makereport(
     report = yield
     skipped(item, call, report)
     return report
+
+
+@pytest.fixture(autouse=True)
+def swept() -> None:
+    """Looking for rubbish does not go through all that was there before, as in the server: sound would wait for it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

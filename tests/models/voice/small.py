@@ -1,7 +1,9 @@
 """Tiny models that convert, of random weights: noise, but as long as what they hear."""
 
 import lzma
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors.torch import load
@@ -41,9 +43,18 @@ def stored(folder: Path) -> str:
 
 def imported(folder: Path) -> str:
     """X-VC at the tiny size of its recording, as `weights import` writes it."""
+    path = folder / "x-vc.safetensors"
+    path.write_bytes(converted())
+    return str(path)
+
+
+@cache
+def converted() -> bytes:
+    """What `imported` writes: unpacking takes seconds, so once for all tests."""
     held = load(lzma.decompress((XVC / "weights.safetensors.xz").read_bytes()))
     plain = {name: value for name, value in held.items() if not name.startswith("cond_backbone")}
-    source, target = folder / "xvc.pt", folder / "x-vc.safetensors"
-    torch.save({"generator": plain}, source)
-    bring(source, target, parse(XVC / "config.json"))
-    return str(target)
+    with TemporaryDirectory() as folder:
+        source, target = Path(folder, "xvc.pt"), Path(folder, "x-vc.safetensors")
+        torch.save({"generator": plain}, source)
+        bring(source, target, parse(XVC / "config.json"))
+        return target.read_bytes()

@@ -14,16 +14,11 @@ Rope = tuple[Tensor, Tensor]
 """Cosines and sines of positions.  # [t, e] twice, float32"""
 
 
-def rope(length: int, e: int, device: torch.device, base: float = 100_000.0) -> Rope:
-    """Positions 0 to length - 1 as angles, the same in both halves of a head. Source: arXiv 2104.09864."""
+def rope(stop: int, e: int, device: torch.device, base: float = 100_000.0, start: int = 0) -> Rope:
+    """Positions start to stop - 1 as angles, the same in both halves of a head. Source: arXiv 2104.09864."""
     rate = base ** -(torch.arange(0, e, 2, device=device).float() / e)
-    angles = torch.arange(length, device=device).float()[:, None] * torch.cat([rate, rate])
+    angles = torch.arange(start, stop, device=device).float()[:, None] * torch.cat([rate, rate])
     return angles.cos(), angles.sin()
-
-
-def stretch(at: Rope, start: int, stop: int) -> Rope:
-    """Some of the positions."""
-    return at[0][start:stop], at[1][start:stop]
 
 
 def turn(x: Tensor, at: Rope) -> Tensor:
@@ -55,9 +50,13 @@ class Attention(nn.Module):
         keys, values = self.pair(x)
         return turn(keys, at), values
 
-    def forward(self, x: Tensor, memory: Memory, at: Rope, mask: Tensor | None) -> Tensor:
-        """Attend from x to where the mask is true, or to all.  # [b, t, d], [b, n] or [b, t, n] -> [b, t, d]"""
-        q = turn(self.cut(self.q_norm(self.to_q(x))), at)
+    def forward(self, x: Tensor, memory: Memory, at: Rope | None, mask: Tensor | None) -> Tensor:
+        """Attend from x to where the mask is true, or to all.  # [b, t, d], [b, n] or [b, t, n] -> [b, t, d]
+
+        `at` are the places of x; None where places mean nothing.
+        """
+        q = self.cut(self.q_norm(self.to_q(x)))
+        q = q if at is None else turn(q, at)
         seen = None if mask is None else mask[:, None, None] if mask.ndim == 2 else mask[:, None]
         y: Tensor = self.to_out(
             rearrange(F.scaled_dot_product_attention(q, *memory, seen), "b h t e -> b t (h e)")

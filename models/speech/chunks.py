@@ -15,13 +15,14 @@ chunks after clean ones as in arXiv 2503.09573 (block diffusion).
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from riverrun.models.layers.attention import Attention, Memory, Rope, rope, stretch, turn
+from riverrun.models.layers.attention import Attention, Memory, Rope, rope, turn
 from riverrun.models.layers.convnext import KERNEL, Layer
 from riverrun.models.layers.modulation import modulate
 from riverrun.models.speech.dit import Embedder, FeedForward, Modulation, TimeEmbed, blank
@@ -162,6 +163,19 @@ class Listener(nn.Module):
         return tokens, here, mean
 
 
+def joined(before: Memory, own: Memory) -> Memory:
+    """Keys and values, one after the other."""
+    keys, values = (torch.cat(part, dim=-2) for part in zip(before, own, strict=True))
+    return keys, values
+
+
+@lru_cache(maxsize=16)
+def places(start: int, stop: int, e: int, device: torch.device) -> Rope:
+    """Places in the window as angles, which are the same at every step of every chunk."""
+    with torch.inference_mode(False):  # as what is made there is of no use elsewhere
+        return rope(stop, e, device, start=start)
+
+
 class Block(nn.Module):
     """Attention to frames, to the voice, feed-forward.  # [b, t, d]"""
 
@@ -178,25 +192,21 @@ class Block(nn.Module):
         shared: Tensor,
         before: Memory | None,
         at: Rope,
-        mask: Tensor,
+        mask: Tensor | None,
         voice: Memory,
         here: Tensor,
     ) -> tuple[Tensor, Memory]:
-        """Also gives the keys, without positions, and values of its frames.
+        """Also gives the keys, turned to their places, and values of its frames.
 
-        `at` are positions of `before` and then of the frames; `mask` `[b, t, n]` says what each of them may see.
+        `at` are the places of the frames; `mask` `[b, t, n]` says what of `before` and then of them each may see.
         """
         gates = rearrange(shared + self.adaln_scale_shift, "b t (six d) -> six b t d", six=6)
         gate, scale, shift, gate_ff, scale_ff, shift_ff = gates
-        y, count = modulate(h, scale, shift, self.eps), h.shape[1]
-        own = self.self_attn.pair(y)
-        keys, values = (
-            own if before is None else (torch.cat(part, dim=2) for part in zip(before, own, strict=True))
-        )
-        own_at = stretch(at, keys.shape[2] - count, keys.shape[2])
-        h = h + gate * self.self_attn(y, (turn(keys, at), values), own_at, mask)
-        still = torch.ones_like(own_at[0]), torch.zeros_like(own_at[1])
-        h = h + self.cross_attn(h, voice, still, here)
+        y = modulate(h, scale, shift, self.eps)
+        own = self.self_attn.memory(y, at)
+        seen = own if before is None else joined(before, own)
+        h = h + gate * self.self_attn(y, seen, at, mask)
+        h = h + self.cross_attn(h, voice, None, here)
         h = h + gate_ff * self.ffn(modulate(h, scale_ff, shift_ff, self.eps))
         return h, own
 
@@ -239,31 +249,45 @@ class ChunkDit(nn.Module):
         return {**memory, "here": here, "mean": mean}
 
     def start(self, batch: int) -> State:
-        """What is remembered before the first chunk: nothing."""
+        """What is remembered before the first chunk: nothing. Later, `keys`, turned to their places, and `values`."""
         shape = batch, self.config.depth, self.config.heads, self.config.past, self.config.head
         empty = self.proj_out.weight.new_zeros(shape)
         return {"keys": empty, "values": empty.clone(), "filled": [0] * batch}
 
-    def forward(
-        self, x: Tensor, time: Tensor, said: Tensor, voice: State, past: State
-    ) -> tuple[Tensor, State]:
-        """The velocity of a chunk, and what the next one has to remember if this one was clean.
+    def forward(self, x: Tensor, time: Tensor, said: Tensor, voice: State, past: State) -> Tensor:
+        """The velocity of a chunk.
 
-        Shapes: x `[b, t, c]`, time `[b, t]`, 1 where clean, said `[b, t, d]` of `Reader.spread`.
+        Shapes: x `[b, t, c]`, time `[b, t]`, or `[b, 1]` for all frames, 1 where clean, said `[b, t, d]` of
+        `Reader.spread`.
         """
+        h, condition, _ = self._window(x, time, said, voice, past)
+        return self._velocity(h, condition)
+
+    def after(self, x: Tensor, time: Tensor, said: Tensor, voice: State, past: State) -> State:
+        """What is to be remembered when a chunk is clean. Shapes: see `forward`."""
+        _, _, fresh = self._window(x, time, said, voice, past)
         count, kept = x.shape[1], self.config.past
-        filled = torch.tensor(past["filled"], device=x.device)
-        seen = torch.arange(kept + count, device=x.device) >= kept - filled[:, None]
-        mask = seen[:, None].expand(-1, count, -1)
-        at = rope(kept + count, self.config.head, x.device)
-        velocity, fresh = self._run(x, time, said, voice, self._memories(past), at, mask)
         keys, values = (torch.stack(part, 1).float() for part in zip(*fresh, strict=True))
-        joined = {
-            "keys": torch.cat([past["keys"], keys], 3),
-            "values": torch.cat([past["values"], values], 3),
-        }
-        memory: State = {name: value[..., value.shape[3] - kept :, :] for name, value in joined.items()}
-        return velocity, {**memory, "filled": [min(kept, n + count) for n in past["filled"]]}
+        keys, values = (
+            part[..., part.shape[3] - kept :, :]
+            for part in joined((past["keys"], past["values"]), (keys, values))
+        )
+        moved = turn(keys, places(-count, -count + 1, self.config.head, x.device))
+        filled = [min(kept, n + count) for n in past["filled"]]
+        return {"keys": moved, "values": values, "filled": filled}
+
+    def _window(
+        self, x: Tensor, time: Tensor, said: Tensor, voice: State, past: State
+    ) -> tuple[Tensor, Tensor, list[Memory]]:
+        """A chunk through the blocks, behind what is remembered."""
+        count, kept = x.shape[1], self.config.past
+        mask = None
+        if min(past["filled"]) < kept:
+            filled = torch.tensor(past["filled"], device=x.device)
+            seen = torch.arange(kept + count, device=x.device) >= kept - filled[:, None]
+            mask = seen[:, None].expand(-1, count, -1)
+        at = places(kept, kept + count, self.config.head, x.device)
+        return self._run(x, time, said, voice, self._memories(past), at, mask)
 
     def whole(
         self, x: Tensor, clean: Tensor, time: Tensor, said: Tensor, voice: State, frames: Tensor, phase: int
@@ -280,8 +304,8 @@ class ChunkDit(nn.Module):
         at = cos.repeat(2, 1), sin.repeat(2, 1)  # clean and noisy frames are at the same places
         both, times = torch.cat([clean, x], 1), rearrange(time, "b two t -> b (two t)")
         nothing: list[Memory | None] = [None] * self.config.depth
-        velocity, _ = self._run(both, times, torch.cat([said, said], 1), voice, nothing, at, mask)
-        return velocity[:, count:]
+        h, condition, _ = self._run(both, times, torch.cat([said, said], 1), voice, nothing, at, mask)
+        return self._velocity(h[:, count:], condition[:, count:])
 
     def _sight(self, count: int, phase: int, device: torch.device) -> Tensor:
         """What each frame sees of clean frames, then of noisy ones.  # [2 t, 2 t]"""
@@ -295,8 +319,9 @@ class ChunkDit(nn.Module):
 
     def _run(
         self, x: Tensor, time: Tensor, said: Tensor, voice: State, before: Iterable[Memory | None], at: Rope,
-        mask: Tensor,
-    ) -> tuple[Tensor, list[Memory]]:  # fmt: skip
+        mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor, list[Memory]]:  # fmt: skip
+        """What comes out of the blocks, the condition, and keys and values of the frames in each block."""
         condition = rearrange(self.time_embed(time.flatten()), "(b t) d -> b t d", b=len(x))
         condition = condition + self.pace_embed(voice["mean"])[:, None]
         shared = self.adaln_global_mlp(condition)
@@ -305,9 +330,12 @@ class ChunkDit(nn.Module):
         for block, memory, told in zip(self._blocks(), before, self._memories(voice), strict=True):
             h, own = block(h, shared, memory, at, mask, told, voice["here"])
             fresh.append(own)
+        return h, condition, fresh
+
+    def _velocity(self, h: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.norm_out(F.silu(condition)).chunk(2, dim=2)
         velocity: Tensor = self.proj_out(modulate(h.float(), scale, shift, self.config.eps))
-        return velocity.float(), fresh
+        return velocity.float()
 
     def _memories(self, state: State) -> Iterable[Memory]:
         """Keys and values of each block."""

@@ -175,8 +175,8 @@ class SpeakLite:
         if phase > steps:
             return self._say(state)
         start, stop = (phase - 1) / steps, phase / steps
-        time = torch.full(state["x"].shape[:2], start, device=state["x"].device)
-        velocity, _ = self.net.dit(state["x"], time, state["said"], self._voices(state), state["past"])
+        time = torch.full((len(inputs), 1), start, device=state["x"].device)
+        velocity = self.net.dit(state["x"], time, state["said"], self._voices(state), state["past"])
         state["x"] = state["x"] + (stop - start) * velocity
         state["phase"] = [phase + 1] * len(inputs)
         if phase == steps:
@@ -294,8 +294,9 @@ class SpeakLite:
 
     def _say(self, state: State) -> tuple[Outputs, State]:
         """Remember the finished chunks, and decode them."""
-        clean = torch.ones(state["x"].shape[:2], device=state["x"].device)
-        _, state["past"] = self.net.dit(state["x"], clean, state["said"], self._voices(state), state["past"])
+        clean = torch.ones(len(state["x"]), 1, device=state["x"].device)
+        args = state["x"], clean, state["said"], self._voices(state)
+        state["past"] = self.net.dit.after(*args, state["past"])
         latents = rearrange(state["x"], "b t c -> b c t")
         sound, state["decoder"] = self.net.vae.decode(latents, state["decoder"])
         said, state["mark"] = self.marker.some(sound[:, 0].float().cpu(), state["marked"], state["mark"])

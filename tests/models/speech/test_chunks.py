@@ -49,8 +49,8 @@ def test_what_is_remembered_says_as_much_as_the_clip(dit: ChunkDit, phase: int) 
     for start, stop in zip(edges, edges[1:], strict=False):
         cut = {name: value[:, start:stop] for name, value in made.items() if name != "time"}
         before, now = made["time"][:, 0, start:stop], made["time"][:, 1, start:stop]
-        parts.append(dit(cut["x"], now, cut["said"], told, past)[0])
-        _, past = dit(cut["clean"], before, cut["said"], told, past)
+        parts.append(dit(cut["x"], now, cut["said"], told, past))
+        past = dit.after(cut["clean"], before, cut["said"], told, past)
     assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-5)
     assert past["filled"] == [TINY.past]
 
@@ -59,13 +59,14 @@ def test_a_row_is_as_if_alone_whatever_is_beside_it(dit: ChunkDit) -> None:
     """One has just begun and hears a short voice, the other has a past."""
     one, two = clip(seed=3), clip(seed=4)
     voices, pasts = [voice(dit, 5, 2), voice(dit, 6)], [dit.start(1), dit.start(1)]
-    _, pasts[1] = dit(one["clean"], one["time"][:, 0], one["said"], voices[1], pasts[1])
+    pasts[1] = dit.after(one["clean"], one["time"][:, 0], one["said"], voices[1], pasts[1])
     alone = [
-        dit(made["x"], made["time"][:, 1], made["said"], told, past)
+        (dit(*(args := (made["x"], made["time"][:, 1], made["said"], told, past))), dit.after(*args))
         for made, told, past in zip((one, two), voices, pasts, strict=True)
     ]
     made = {name: torch.cat([one[name], two[name]]) for name in one}
-    velocity, past = dit(made["x"], made["time"][:, 1], made["said"], stack(voices), stack(pasts))
+    args = made["x"], made["time"][:, 1], made["said"], stack(voices), stack(pasts)
+    velocity, past = dit(*args), dit.after(*args)
     for i, (wanted, remembered) in enumerate(alone):
         assert torch.allclose(velocity[i], wanted[0], atol=1e-5)
         assert torch.allclose(past["keys"][i], remembered["keys"][0], atol=1e-5)
@@ -90,7 +91,7 @@ def test_a_voice_changes_what_is_said_and_padding_of_it_does_not(dit: ChunkDit) 
     padded = dit.hear(longer, torch.arange(10)[None] < 6)
     nobody = dit.hear(heard, torch.zeros(1, 6, dtype=torch.bool))
     one, same, other = (
-        dit(made["x"], made["time"][:, 0], made["said"], v, dit.start(1))[0] for v in (told, padded, nobody)
+        dit(made["x"], made["time"][:, 0], made["said"], v, dit.start(1)) for v in (told, padded, nobody)
     )
     assert torch.allclose(one, same, atol=1e-5) and not torch.allclose(one, other, atol=1e-3)
     assert torch.isfinite(other).all()

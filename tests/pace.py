@@ -4,6 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from pytest_rerunfailures import get_reruns_count
+
+WRONG = pytest.StashKey[bool]()
+"""Whether a test has failed for another reason."""
 
 
 class TooSlow(Exception):
@@ -22,9 +26,10 @@ def kept_up(late: Callable[[], object]) -> Iterator[None]:
 
 
 def skipped(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """Make the report of the last try that of a skipped test, where the machine was too slow."""
-    marker = item.get_closest_marker("flaky")
-    tries = 1 + marker.kwargs["reruns"] if marker else 1
-    if call.excinfo and call.excinfo.errisinstance(TooSlow) and getattr(item, "execution_count", 1) >= tries:
+    """Make the report of the last try that of a skipped test, if the machine was too slow whenever it failed."""
+    slow = call.excinfo is not None and call.excinfo.errisinstance(TooSlow)
+    item.stash[WRONG] = item.stash.get(WRONG, False) or (report.failed and not slow)
+    last = getattr(item, "execution_count", 1) > (get_reruns_count(item) or 0)
+    if call.excinfo and slow and last and not item.stash[WRONG]:
         report.outcome = "skipped"
         report.longrepr = (str(item.path), (item.location[1] or 0) + 1, f"Skipped: {call.excinfo.value}")

@@ -171,8 +171,8 @@ def joined(before: Memory, own: Memory) -> Memory:
 
 @lru_cache(maxsize=16)
 def places(start: int, stop: int, e: int, device: torch.device) -> Rope:
-    """Places in the window as angles, which are the same at every step of every chunk."""
-    with torch.inference_mode(False):  # as what is made there is of no use elsewhere
+    """Places in the window, or how far it moves where negative, as angles: the same at every step of every chunk."""
+    with torch.inference_mode(False):  # what a stream makes first, training may use later
         return rope(stop, e, device, start=start)
 
 
@@ -198,7 +198,8 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Memory]:
         """Also gives the keys, turned to their places, and values of its frames.
 
-        `at` are the places of the frames; `mask` `[b, t, n]` says what of `before` and then of them each may see.
+        `at` are the places of the frames; `mask` `[b, t, n]` says what of `before` and then of them each may see, None
+        that it is all.
         """
         gates = rearrange(shared + self.adaln_scale_shift, "b t (six d) -> six b t d", six=6)
         gate, scale, shift, gate_ff, scale_ff, shift_ff = gates

@@ -169,8 +169,9 @@ class Caller:
         raise AssertionError(f"only {len(self.heard)} frames came")
 
     def late(self) -> list[dict[str, Any]]:
-        """What the server told of input that it dropped and of what it did less of."""
-        return [m for m in self.told if m.get("name") in ("overrun", "degraded")]
+        """What the server told of input that it dropped and of what it did less of, if it was more than a packet."""
+        told = [m for m in self.told if m.get("name") in ("overrun", "degraded")]
+        return told if sum(m.get("ticks", FRAME + 1) for m in told) > FRAME else []
 
     async def quiet(self, frames: int) -> None:
         """Wait until the last so many frames are silent."""

@@ -38,15 +38,15 @@ async def test_a_call_gives_back_what_was_said_at_the_time_it_was_said() -> None
         await peer.until(3)
         heard = peer.sound()[: 3 * RATE]
         late = shift(said, heard) - CODECS
-        parts = [
-            (said[i : i + 960, 0], heard[i + late + CODECS :][:960, 0])
-            for i in range(RATE // 2, 2 * RATE, 960)
-        ]
-        alike = [a @ b / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-6) for a, b in parts]
-        steps = np.diff([pts for pts, _ in peer.heard])
         with kept_up(peer.late):
             assert abs(late - opened["latency"] * RATE) < 20, "the lead of its first packet, and no more"
+            parts = [
+                (said[i : i + 960, 0], heard[i + late + CODECS :][:960, 0])
+                for i in range(RATE // 2, 2 * RATE, 960)
+            ]
+            alike = [a @ b / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-6) for a, b in parts]
             assert np.median(alike) > 0.98
+            steps = np.diff([pts for pts, _ in peer.heard])
             assert np.mean(steps == 480) > 0.9, "nothing is left out, unless the machine was away for a while"
     await gone(hub)
 

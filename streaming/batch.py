@@ -36,6 +36,7 @@ class Seat:
     changed: Callable[[], Callable[[], None]] = field(default=lambda: nobody)  # see `tell`
     rungs: tuple[str, ...] = ()  # what it can do with less of, in the order it is given up
     ladder: Ladder = field(init=False)
+    settled: Any = None  # ticks that were given when it last changed what it does with
 
     def __post_init__(self) -> None:
         spared = tuple(getattr(self.model, "rungs", ()))
@@ -75,8 +76,11 @@ class Seat:
 
     def judge(self, late: bool, now: float) -> None:
         """Note whether its last piece was late, and do with less, or with all again, when the ladder says so."""
-        if not self.rungs or not self.active or self.ladder.note(late, now) is None:
+        if not self.rungs or not self.active or self.session.given == self.settled:
+            return  # what is under way was begun as it was before
+        if self.ladder.note(late, now) is None:
             return
+        self.settled = self.session.given
         spared = len(self.rungs) - 1
         if spared:
             rung = min(self.ladder.rung, spared)
@@ -171,6 +175,9 @@ def sit(
         state = load(saved[8 + size :], device)
         if rows(state) != session.rows:
             raise ValueError(f"it holds {rows(state)} rows, expected {session.rows}")
+        session.relax(False)
+        if getattr(model, "rungs", ()):  # a new seat does with all again
+            state = stack([cast(Lightens, model).lighten(one, 0) for one in unstack(state)])
         return Seat(name, model, session, state, what)
     except (struct.error, ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise ProtocolError(f"{len(saved)} bytes are not a saved session of this kind: {error}") from error

@@ -212,7 +212,7 @@ class Session:
         if not made:
             return -math.inf, first
         plays = made + (first if self.began is None else self.began)
-        return plays - self.live.lead, plays - self.live.margin * self.slack
+        return plays - self.live.lead, plays - self.live.margin / self.slack
 
     def relax(self, on: bool) -> None:
         """Have output due later than asked for by as much as `SLACK` says, or when it was asked for again."""

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import math
 import re
 from collections import deque
 from collections.abc import Mapping
@@ -60,6 +61,9 @@ class Show(Stream):
         self.lead = port.hop if wanted.live is None else max(1, round(wanted.live * port.rate))  # ticks
         self.request = self.values
         self.seen, self.paused = 0, False  # ticks
+        # when play-out began, on the hub's clock: of the first picture, and as if of it by when the latest was seen
+        self.first: float | None = None
+        self.began = -math.inf
         self.waiting: dict[str, tuple[Any, str]] = {}  # values for the engine, and the updates they are of
         self.number = 1  # of the next prompt
         # prompts whose tick is not known, and their updates
@@ -122,8 +126,15 @@ class Show(Stream):
         self._pace()
 
     def watched(self, tick: int) -> None:
-        """Note that the pictures before a tick were seen."""
-        self.seen = max(self.seen, min(tick, self.out))
+        """Note that the pictures before a tick were seen, the first of those that are new a moment ago.
+
+        Who sees pictures before they would play may have them as soon as they are made, but none is late for that.
+        """
+        tick = min(tick, self.out)
+        if tick > self.seen:
+            began = self._begun()
+            self.first = began if self.first is None else self.first
+            self.began, self.seen = max(began, self.first), tick
         self._pace()
 
     async def finish(self) -> None:
@@ -151,9 +162,13 @@ class Show(Stream):
         return None if self.finished or self.batch else 0 if self.paused else self.seen + self.lead
 
     def _pace(self) -> None:
-        """Have the engine know how far it may go."""
+        """Have the engine know how far it may go, and since when it plays."""
         with suppress(SessionEnded):  # it gave its last, or is taken up elsewhere and told then
-            self.engine.played(self.name, self.hub.clock() - float(self.seen / self.rate), self._until())
+            self.engine.played(self.name, max(self._begun(), self.began), self._until())
+
+    def _begun(self) -> float:
+        """When play-out began, if the next picture is to be seen now."""
+        return self.hub.clock() - float(self.seen / self.rate)
 
     def _work(self, name: str) -> None:
         """Have a task do a part of the work, unless one does."""

@@ -58,6 +58,7 @@ export class Show {
     }
     tell("", "starting");
     for (const id of ["first", "pace", "time"]) $(id).textContent = "–";
+    $("slow").hidden = true;
     this.at = 0; // seconds up to the picture that is seen
     const watch = (this.watch = new Watch({ video: $("video"), model: this.model, request: this.asked, transport: $("transport").value, pressed: performance.now() }));
     const on = (type, act) => watch.addEventListener(type, ({ detail }) => act(detail));
@@ -67,6 +68,7 @@ export class Show {
       say("showing");
     });
     on("prompts", () => this.show());
+    on("less", (less) => { $("slow").hidden = !less.some((what) => what.startsWith("steps")); });
     on("time", (seconds) => this.seen(seconds));
     on("error", (message) => tell(message));
     on("state", (name) => {
@@ -100,6 +102,7 @@ export class Show {
   async over(why, clip) {
     this.last = this.watch;
     this.watch = null;
+    $("slow").hidden = true;
     server("ready", "ready");
     if (why) tell(why);
     this.show();

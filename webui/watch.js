@@ -68,7 +68,10 @@ export class Watch extends EventTarget {
     on("picture", (frame) => this.came(frame));
     on("track", (media) => this.called(media));
     on("shown", (told) => this.shown(told));
-    on("event", ({ name, tick }) => name === "playing" && (this.anchor = { tick, at: performance.now() }));
+    on("event", ({ name, tick, less }) => {
+      if (name === "playing") this.anchor = { tick, at: performance.now() };
+      if (name === "degraded") this.emit("less", less);
+    });
     on("error", ({ error, fatal, id }) => (fatal === false ? this.refused(error, id) : (this.why = error.message)));
     on("ended", () => this.ended());
     on("state", (name) => this.state(name));

@@ -35,6 +35,10 @@ from riverrun.models.video.words import Vocabulary, WordEncoder
 KIND = "video"  # of a checkpoint
 MODES = ("causal",)
 STEPS = range(1, 101)
+FEWER = (
+    4,
+    2,
+)  # steps a chunk on a machine that is too slow for more: the first, and if it is for these, the second
 MOST = 1_000  # characters of a prompt
 COMMON = -1  # the number of the noise that all chunks of a stream have in common
 READ = 256  # captions whose features are remembered
@@ -148,6 +152,7 @@ class ShowLite:
         )
         self.spec = Spec(None, ports, 0, max_batch, shows=True, modes=MODES)
         self.captions: OrderedDict[tuple[int, ...], State] = OrderedDict()  # features, by words
+        self.rungs = ("steps", "more steps")
 
     # The contract
 
@@ -165,6 +170,7 @@ class ShowLite:
         return {
             **reel.opened(request, words), "words": [[]], "given": given, "first": [bool(request.picture)],
             "known": torch.zeros(1, shape[0], *shape[2:], device=device),
+            "asked": [request.steps or self.config.steps], "light": [0],
             "steps": [request.steps or self.config.steps], "phase": [0], "x": blank,
             "past": causal.start(self.net.dit, 1, self.net.places), "cache": caching.start(blank, self.branches),
         }  # fmt: skip
@@ -172,6 +178,11 @@ class ShowLite:
     def update(self, state: State, request: Shown) -> State:
         """Another prompt from the next chunk on, another end, or both. Raises InvalidRequest."""
         return reel.updated(state, request, self._words)
+
+    def lighten(self, state: State, rung: int) -> State:
+        """Make chunks in `FEWER` steps from the next one on, or in all that were asked for again."""
+        state = {**state, "light": [rung for _ in state["light"]]}
+        return state if state["phase"][0] else {**state, "steps": self._steps(state)}
 
     def close(self, state: State) -> None:
         """Nothing is held outside the state."""
@@ -263,8 +274,13 @@ class ShowLite:
         _, fresh = self.net.velocity(state["x"], clean, caption, state["past"], remember=True)
         assert fresh is not None
         state["past"] = causal.commit(state["past"], fresh, self.config.window)
-        state["phase"] = [0] * len(state["phase"])
+        state["phase"], state["steps"] = [0] * len(state["phase"]), self._steps(state)
         return [(None, None)] * len(state["phase"]), state
+
+    def _steps(self, state: State) -> list[int]:
+        """How many steps the next chunk of each row takes."""
+        rows = zip(state["asked"], state["light"], strict=True)
+        return [min(asked, FEWER[light - 1]) if light else asked for asked, light in rows]
 
     def _next(self, state: State) -> State:
         state["phase"] = [phase + 1 for phase in state["phase"]]

@@ -6,7 +6,7 @@ import pytest
 from riverrun.media import Chunk
 from riverrun.models.contract import StreamModel
 from riverrun.models.state import State
-from riverrun.streaming.batch import Rows, Seat, advance, gather, sit
+from riverrun.streaming.batch import Rows, Seat, advance, gather, save, sit
 from riverrun.streaming.scheduler import Fence
 from riverrun.streaming.session import Live, Session
 from tests.models.toys import Loudness, Smooth, Teller, Text
@@ -57,13 +57,41 @@ def test_a_session_that_is_late_does_with_less_and_then_has_all_again() -> None:
             return {**state, "gain": state["gain"] * (0 if rung else 9)}
 
     one = seat(Frugal(), "a", due=0.1)
-    for i in range(450):
+    for i in range(120):
+        one.judge(True, i * 0.02)
+    assert list(one.given_up) == ["steps"]
+    for i in range(120, 450):
+        one.judge(True, i * 0.02)
+    assert list(one.given_up) == ["steps"], "a hop that was begun with all steps tells nothing of fewer"
+    for i in range(450, 900):
+        one.session.given += 1
         one.judge(True, i * 0.02)
     assert list(one.given_up) == ["steps", "buffer"] and one.state and one.state["gain"] == 0
     assert one.session.due(0)[1] == pytest.approx(0.2)
-    for i in range(450, 2_500):
+    for i in range(900, 3_000):
+        one.session.given += 1
         one.judge(False, i * 0.02)
     assert not one.given_up and one.session.due(0)[1] == pytest.approx(0.1)
+
+
+def test_a_session_that_is_taken_up_again_does_with_all() -> None:
+    class Frugal(Smooth):
+        rungs = ("steps",)
+
+        def open(self, request: Loudness) -> State:
+            return {**super().open(request), "light": [0]}
+
+        def lighten(self, state: State, rung: int) -> State:
+            return {**state, "light": [rung]}
+
+    one = seat(Frugal(), "a", due=0.1)
+    for i in range(450):
+        one.session.given += 1
+        one.judge(True, i * 0.02)
+    assert one.state and one.state["light"] == [1] and one.session.slack > 1
+    session = Session(one.model.spec, live=Live(0.1))
+    again = sit("a", one.model, Loudness(), session, save(one))
+    assert again.state and again.state["light"] == [0] and session.slack == 1 and not again.given_up
 
 
 def test_a_batch_that_stays_together_is_not_copied() -> None:

@@ -3,8 +3,9 @@
 import asyncio
 import base64
 import io
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from riverrun.models.contract import StreamModel
 from riverrun.models.picture import pictured
 from riverrun.models.shown import Shown
+from riverrun.models.state import State
 from riverrun.models.video.lite import ShowLite
 from riverrun.models.video.live import LiveOpenSora
 from riverrun.streaming import wire
@@ -26,6 +28,7 @@ from riverrun.streaming.show import Show
 from tests.models.toys import COLOURS, Painter, Smooth
 from tests.models.video.shows import net
 from tests.models.video.test_live import USUAL, parts
+from tests.pace import kept_up
 from tests.streaming.serving import Peer, call, dial, server
 
 pytestmark = pytest.mark.anyio
@@ -107,6 +110,52 @@ async def test_fragments_play_as_they_come_at_their_times(at: At) -> None:
         frames = list(file.decode(video=0))
     assert [frame.time for frame in frames] == [i / 12 for i in range(24)]
     assert {colour(frame.to_ndarray(format="rgb24")) for frame in frames} == {"red"}
+
+
+async def test_pictures_that_come_too_late_are_made_in_fewer_steps_and_that_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, wait = ShowLite(net()), 0.12  # seconds of an evaluation: eight take longer than a chunk plays
+    evaluate = model.net.velocity
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(wait)
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(model.net, "velocity", slowly)
+    asked = {"prompt": "a red ball", "steps": 8}
+    async with (
+        server({"lite": model}) as (at, _),
+        call(at, model="lite", format="rgb", request=asked) as peer,
+    ):
+        while (told := await watch(peer, "event"))["name"] != "degraded":
+            pass
+    assert told["less"] == ["steps"]
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.7], ids=["at once", "chunk by chunk as they play"])
+async def test_who_has_pictures_in_time_is_shown_all_steps(
+    wait: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, asked = ShowLite(net()), {"prompt": "a red ball", "steps": 8}
+    less = list[int]()
+
+    def lighten(state: State, rung: int) -> State:
+        less.append(rung)
+        return state
+
+    monkeypatch.setattr(model, "lighten", lighten)
+    async with (
+        server({"lite": model}) as (at, _),
+        call(at, model="lite", format="rgb", request=asked) as peer,
+    ):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5.5):
+                while True:
+                    await watch_until(peer, peer.frames[-1].pts + 1 if peer.frames else 0)
+                    await asyncio.sleep(wait)
+    with kept_up(lambda: peer.frames[-1].pts < 5 * 12 and "it makes pictures more slowly than they play"):
+        assert not less
 
 
 async def test_raw_pictures_are_those_of_the_model(at: At) -> None:

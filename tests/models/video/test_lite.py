@@ -12,7 +12,7 @@ from riverrun.models.errors import CheckpointError, InvalidRequest
 from riverrun.models.picture import pictured
 from riverrun.models.shown import Shown
 from riverrun.models.video import causal, lite
-from riverrun.models.video.lite import ShowLite
+from riverrun.models.video.lite import FEWER, ShowLite
 from tests.models.video.shows import net, show
 
 HOP, RATE = 9, 12
@@ -64,6 +64,21 @@ def test_of_prompts_that_wait_the_last_one_counts(model: ShowLite) -> None:
                     state = model.update(state, request)
     np.testing.assert_array_equal(join(made).data, last)
     assert [row for chunk in told for row in chunk.data[:, 0]] == [0, HOP, HOP]
+
+
+def test_a_slow_machine_makes_chunks_in_few_steps_until_it_is_quick_again(model: ShowLite) -> None:
+    state, counts = model.open(Shown("a red ball", 3.75, steps=6)), [0]
+    rungs = {3: 1, 10: 2, 22: 0}  # while a chunk is made, whose steps stay
+    with torch.inference_mode():
+        for turn in range(100):
+            if turn in rungs:
+                state = model.lighten(state, rungs[turn])
+            counts[-1] += 0 < state["phase"][0] <= state["steps"][0]
+            ((picture, _),), state = model.step([None], state)
+            if picture is not None and picture.last:
+                break
+            counts += [0] if picture is not None else []
+    assert counts == [6, *FEWER, FEWER[-1], 6]
 
 
 def test_without_seconds_it_goes_on_until_it_is_told_to_end(model: ShowLite) -> None:

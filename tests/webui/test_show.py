@@ -270,3 +270,18 @@ def test_it_fits(page: Any, width: int) -> None:
 def test_there_is_no_tab_without_a_model_that_shows(browser: Any) -> None:
     with serving({"smooth": Smooth()}) as (at, _), opened(browser, at) as page:
         assert page.is_hidden("#tab-show") and page.is_visible("#restore-panel")
+
+
+def test_that_the_machine_is_too_slow_is_told_while_it_is(page: Any) -> None:
+    degraded = """(less) => riverrun.show.watch.stream.dispatchEvent(
+        new CustomEvent("event", { detail: { name: "degraded", less } }))"""
+    begin(page, "a red ball")
+    sees(page, "red")
+    assert not page.is_visible("#show-slow")
+    page.evaluate(degraded, ["steps"])
+    assert "fewer steps" in page.inner_text("#show-slow")
+    page.evaluate(degraded, [])
+    assert not page.is_visible("#show-slow")
+    page.evaluate(degraded, ["steps", "more steps"])
+    page.click("#show-start")
+    page.wait_for_selector("#show-slow", state="hidden")

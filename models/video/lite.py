@@ -35,10 +35,7 @@ from riverrun.models.video.words import Vocabulary, WordEncoder
 KIND = "video"  # of a checkpoint
 MODES = ("causal",)
 STEPS = range(1, 101)
-FEWER = (
-    4,
-    2,
-)  # steps a chunk on a machine that is too slow for more: the first, and if it is for these, the second
+FEWER = 4, 2  # steps a chunk on a machine too slow for more, and on one too slow for these
 MOST = 1_000  # characters of a prompt
 COMMON = -1  # the number of the noise that all chunks of a stream have in common
 READ = 256  # captions whose features are remembered

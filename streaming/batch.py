@@ -36,7 +36,7 @@ class Seat:
     changed: Callable[[], Callable[[], None]] = field(default=lambda: nobody)  # see `tell`
     rungs: tuple[str, ...] = ()  # what it can do with less of, in the order it is given up
     ladder: Ladder = field(init=False)
-    settled: Any = None  # ticks that were given when it last changed what it does with
+    settled: int | None = None  # ticks that were given when it last changed what it does with
 
     def __post_init__(self) -> None:
         spared = tuple(getattr(self.model, "rungs", ()))
@@ -81,18 +81,21 @@ class Seat:
         if self.ladder.note(late, now) is None:
             return
         self.settled = self.session.given
-        spared = len(self.rungs) - 1
-        if spared:
-            rung = min(self.ladder.rung, spared)
-            model = cast(Lightens, self.model)
-            self.state = stack([model.lighten(one, rung) for one in unstack(self.own())])
-        self.session.relax(self.ladder.rung > spared)
+        self.lighten()
         log.warning(
             "session %s does with less of: %s",
             self.name,
             ", ".join(self.given_up) or "nothing",
             extra=self.told,
         )
+
+    def lighten(self) -> None:
+        """Do with less of what the ladder says, and with all of the rest."""
+        spared, rung = len(self.rungs) - 1, self.ladder.rung
+        if spared:
+            model = cast(Lightens, self.model)
+            self.state = stack([model.lighten(one, min(rung, spared)) for one in unstack(self.own())])
+        self.session.relax(rung > spared)
 
     def own(self) -> State:
         """Take the state out of the batch, without a copy."""
@@ -175,10 +178,10 @@ def sit(
         state = load(saved[8 + size :], device)
         if rows(state) != session.rows:
             raise ValueError(f"it holds {rows(state)} rows, expected {session.rows}")
-        session.relax(False)
-        if getattr(model, "rungs", ()):  # a new seat does with all again
-            state = stack([cast(Lightens, model).lighten(one, 0) for one in unstack(state)])
-        return Seat(name, model, session, state, what)
+        seat = Seat(name, model, session, state, what)
+        if seat.rungs:
+            seat.lighten()  # with all again: its ladder is new
+        return seat
     except (struct.error, ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise ProtocolError(f"{len(saved)} bytes are not a saved session of this kind: {error}") from error
 

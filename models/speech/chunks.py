@@ -170,10 +170,10 @@ def joined(before: Memory, own: Memory) -> Memory:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what a stream makes first, training uses later
 def places(start: int, stop: int, e: int, device: torch.device) -> Rope:
     """Places in the window, or how far it moves where negative, as angles: the same at every step of every chunk."""
-    with torch.inference_mode(False):  # what a stream makes first, training may use later
-        return rope(stop, e, device, start=start)
+    return rope(stop, e, device, start=start)
 
 
 class Block(nn.Module):
